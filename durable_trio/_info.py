@@ -1,0 +1,105 @@
+"""What a user is told about a run and its steps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+RunStatus = Literal[
+    "pending",
+    "running",
+    "waiting",
+    "completed",
+    "failed",
+    "cancelled",
+    "compensating",
+    "compensated",
+    "compensation_failed",
+    "blocked",
+]
+StepStatus = Literal["running", "waiting", "retrying", "ok", "error", "cancelled", "timed_out", "never_started"]
+
+# One byte of the status index; a number is never given to another status.
+STATUS_CODES: dict[RunStatus, int] = {
+    "pending": 1,
+    "running": 2,
+    "waiting": 3,
+    "compensating": 4,
+    "blocked": 5,
+    "completed": 16,
+    "failed": 17,
+    "cancelled": 18,
+    "compensated": 19,
+    "compensation_failed": 20,
+}
+STATUS_NAMES: dict[int, RunStatus] = {code: name for name, code in STATUS_CODES.items()}
+FIRST_ENDED_CODE = 16
+
+
+class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One step, branch or block of a run.
+
+    Attributes:
+        path: its stable name in the run, such as ``"checks/payment"``.
+        kind: ``"step"``, ``"parallel"``, ``"sequence"``, …
+        visit: 1 the first time the run comes here; more after a backward ``Goto``.
+        status: how it stands or how it ended.
+        attempt: the number of the last attempt; 0 if it never started.
+        started_at: when the last attempt started (aware, UTC), or None.
+        duration: seconds the last attempt took; for a running one, until now; None if it never started.
+        result: the data it returned, where it ended well.
+        error: the reason, where it did not: as given to ``Err``, or a ``Failure``.
+        due_at: when the next attempt is due (``"retrying"``) or a wait ends (``"waiting"``).
+    """
+
+    path: str
+    kind: str = "step"
+    visit: int = 1
+    status: StepStatus
+    attempt: int = 0
+    started_at: datetime | None = None
+    duration: float | None = None
+    result: Any = None
+    error: Any = None
+    due_at: datetime | None = None
+
+
+class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A run, as it stood when it was asked for.
+
+    Attributes:
+        id: the run's id.
+        workflow: the workflow's name.
+        version: the workflow's version, under which the run was started.
+        status: see ``RunStatus``.
+        input: what the run was started with.
+        context: the data as of the last step that is recorded.
+        result: the final context of a completed run, else None.
+        error: the reason of the first error in time of a failed run; the reason of a cancelled one.
+        errors: step path to reason, every error of a failed run.
+        created_at, updated_at, finished_at: aware instants (UTC); ``finished_at`` is None until the end.
+        current_step: the path of the step the run is at, or None.
+        queue, priority: as given to ``start``.
+        parent: the id of the run that started it as a child, or None.
+        steps: in the order in which they ended, those under way last; empty in a list of runs.
+    """
+
+    id: str
+    workflow: str
+    version: str
+    status: RunStatus
+    input: dict[Any, Any]
+    context: dict[Any, Any]
+    result: dict[Any, Any] | None = None
+    error: Any = None
+    errors: dict[str, Any] = {}
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+    current_step: str | None = None
+    queue: str = "default"
+    priority: int = 0
+    parent: str | None = None
+    steps: list[StepInfo] = []
