@@ -12,6 +12,7 @@ DurableError
 ├── RunCancelled         a run was cancelled
 ├── RunBlocked           a run's definition is not registered, or no longer fits its record
 ├── RunNotFound          no run has this id
+├── EngineClosed         the engine was left; its unfinished runs go on when the database is opened again
 └── WaitTimeout          a wait ended without an answer
 
 A message says what was wrong, where, and what to do.
@@ -110,6 +111,10 @@ class RunBlocked(DurableError):  # noqa: N818
 
 class RunNotFound(DurableError):  # noqa: N818
     """No run has this id."""
+
+
+class EngineClosed(DurableError):  # noqa: N818
+    """The engine is closing or closed; unfinished runs go on when its database is opened again."""
 
 
 class WaitTimeout(DurableError):  # noqa: N818

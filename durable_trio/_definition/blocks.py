@@ -1,0 +1,170 @@
+"""The blocks of the contract's section 3: ``wf.parallel`` and, inside it, ``wf.sequence``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, get_args
+
+from durable_trio._definition.checks import (
+    MAX_NAME,
+    check_choice,
+    check_count,
+    check_name,
+    check_timeout,
+)
+from durable_trio._definition.declarations import Block, Declarations
+from durable_trio._definition.functions import check_function, is_async
+from durable_trio._definition.nodes import ParallelNode, SequenceNode
+from durable_trio._errors import DefinitionError
+
+OnError = Literal["fail_fast", "complete_all"]
+Into = Callable[[Any, Any], Any]
+IntoT = TypeVar("IntoT", bound=Into)
+
+
+class ParallelBlock(Block):
+    """What ``wf.parallel()`` gives; its branches are declared in the body of its ``with``."""
+
+    __slots__ = ("_into", "_limit", "_need", "_on_error", "_timeout")
+    title = "parallel block"
+
+    def __init__(
+        self,
+        declarations: Declarations,
+        *,
+        on_error: OnError | None,
+        into: Into | None,
+        name: str | None,
+        limit: int | None,
+        timeout: float | timedelta | None,
+        need: int | None,
+    ) -> None:
+        super().__init__(declarations, "", "")
+        where = self.where
+        if name is not None:
+            self.name = self.key = check_name(name, where)
+            where = self.where
+        declarations.check_changeable(where)
+        self._on_error = (
+            None if on_error is None else check_choice(on_error, get_args(OnError), where, "on_error=")
+        )
+        self._limit = None if limit is None else check_count(limit, where, "limit=")
+        self._need = 0 if need is None else check_count(need, where, "need=")
+        self._timeout = check_timeout(timeout, where)
+        self._into: Into | None = None
+        if into is not None:
+            check_function(into, f"{where}, into=", ("ctx", "results"))
+            self._into = into
+        declarations.unopened.append(self)
+
+    def into(self, fn: IntoT, /) -> IntoT:
+        """Decorate the function that decides how the run goes on after the block.
+
+        It is called as ``fn(ctx, results)`` with the context from before the block, unchanged, and a mapping
+        of each branch's key to ``Ok(data)`` or ``Err(reason)``; it returns ``Ok(ctx)`` or a mapping,
+        ``Err(reason)``, ``Goto(...)`` or ``Finish(...)``. It may be ``async``. It is cancelled with the run.
+
+        Raises:
+            DefinitionError: the block has one already, or the function cannot be called so.
+        """
+        where = f"{self.where}, into"
+        self.check_alive(where)
+        if self._into is not None:
+            raise DefinitionError(
+                f"{where}: the block has one already; one function decides, so merge the two"
+            )
+        check_function(fn, where, ("ctx", "results"))
+        self._into = fn
+        return fn
+
+    def check_place(self, parent: Block | None) -> None:
+        pass
+
+    def check_key(self, key: str, where: str) -> None:
+        for child in self.children:
+            if child.key == key:
+                raise DefinitionError(
+                    f"{where}: the result key {key!r} is taken by the {child.title} {child.name!r} of the "
+                    "same parallel block; choose another with returns= (or with name=, which is the default)"
+                )
+
+    def finish(self) -> None:
+        super().finish()
+        if self._need > len(self.children):
+            raise DefinitionError(
+                f"{self.where}: need={self._need} can never be reached, it has {len(self.children)} "
+                "branch(es); lower need= or declare more branches"
+            )
+        if not self.name:
+            name = f"parallel_{self.children[0].name}"
+            advice = "give the block a name= of its own"
+            where = f"{self.where}, which is called after its first branch"
+            if len(name) > MAX_NAME:
+                raise DefinitionError(
+                    f"{where}: {name[:40]!r}... is longer than {MAX_NAME} characters; {advice}"
+                )
+            self.declarations.check_free(name, where, advice)
+            parent = self.declarations.innermost
+            if parent is not None:
+                parent.check_key(name, where)
+            self.name = self.key = name
+            self.declarations.claim(self, name)
+
+    def build(self, parent: str, where: Callable[[str], str]) -> ParallelNode:
+        path = parent + self.name
+        fail_fast = self._into is None if self._on_error is None else self._on_error == "fail_fast"
+        return ParallelNode(
+            name=self.name,
+            path=path,
+            key=self.key,
+            branches=tuple(child.build(f"{path}/", where) for child in self.children),
+            keys=tuple(child.key for child in self.children),
+            fail_fast=fail_fast,
+            into=self._into,
+            into_is_async=self._into is not None and is_async(self._into),
+            limit=self._limit,
+            timeout=self._timeout,
+            need=self._need,
+        )
+
+    def functions(self) -> Iterator[Callable[..., Any]]:
+        yield from super().functions()
+        if self._into is not None:
+            yield self._into
+
+
+class SequenceBlock(Block):
+    """What ``wf.sequence()`` gives: its steps are one branch of the parallel block around it."""
+
+    __slots__ = ()
+    title = "sequence"
+
+    def __init__(self, declarations: Declarations, name: str, *, returns: str | None) -> None:
+        super().__init__(declarations, "", "")
+        self.name = self.key = check_name(name, self.where)
+        declarations.check_changeable(self.where)
+        if returns is not None:
+            self.key = check_name(returns, self.where, "returns=")
+        self.check_place(declarations.innermost)
+        declarations.unopened.append(self)
+
+    def check_place(self, parent: Block | None) -> None:
+        if not isinstance(parent, ParallelBlock):
+            place = (
+                "at the top level"
+                if parent is None
+                else f"directly inside the {parent.title} {parent.name!r}"
+            )
+            raise DefinitionError(
+                f"{self.where}: a sequence is a branch of a parallel block, and this one is {place}; put "
+                "it inside `with wf.parallel():`, or leave it out: steps follow one another anyway"
+            )
+
+    def check_key(self, key: str, where: str) -> None:
+        """Inside a sequence results are not collected, so none can clash."""
+
+    def build(self, parent: str, where: Callable[[str], str]) -> SequenceNode:
+        path = parent + self.name
+        nodes = tuple(child.build(f"{path}/", where) for child in self.children)
+        return SequenceNode(name=self.name, path=path, key=self.key, nodes=nodes)

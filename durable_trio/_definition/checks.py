@@ -1,0 +1,87 @@
+"""The checks of single values that a definition is made of.
+
+Each takes ``where`` ("workflow 'orders', step 'charge'"), the beginning of its message, and returns the
+value it was given, so that a declaration reads as one expression.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from durable_trio._errors import DefinitionError
+from durable_trio._retry import Retry, seconds
+
+T = TypeVar("T", bound=str)
+
+MAX_NAME = 200
+
+
+def check_text(value: object, where: str, what: str) -> str:
+    """A text that people read in lists and that is stored: not empty, not long, nothing invisible in it."""
+    if not isinstance(value, str):
+        raise DefinitionError(f"{where}: {what} must be a str, not {value!r}")
+    if not value:
+        raise DefinitionError(f"{where}: {what} is empty; give it at least one character")
+    if len(value) > MAX_NAME:
+        raise DefinitionError(
+            f"{where}: {what} has {len(value)} characters; {MAX_NAME} are allowed (it begins {value[:40]!r})"
+        )
+    for character in value:
+        # Cc: control characters; Cs: half a surrogate pair, which UTF-8 cannot store; Zl, Zp: line ends.
+        if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}:
+            raise DefinitionError(
+                f"{where}: {what} {value!r} contains the control character {character!r}; leave it out"
+            )
+    return value
+
+
+def check_name(value: object, where: str, what: str = "name=") -> str:
+    """A name that can be part of a path."""
+    name = check_text(value, where, what)
+    if "/" in name:
+        raise DefinitionError(
+            f"{where}: {what} {name!r} contains '/', which separates the names in a path; use '_' or '.'"
+        )
+    if name.startswith("__"):
+        raise DefinitionError(
+            f"{where}: {what} {name!r} starts with '__', which is kept for the engine; choose another"
+        )
+    return name
+
+
+def check_count(value: object, where: str, what: str) -> int:
+    """A whole number, at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DefinitionError(f"{where}: {what} must be an int, 1 or more, not {value!r}")
+    return value
+
+
+def check_choice(value: T, choices: tuple[str, ...], where: str, what: str) -> T:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in choices:
+        allowed = " or ".join(repr(choice) for choice in choices)
+        raise DefinitionError(f"{where}: {what} must be {allowed}, not {value!r}")
+    return value
+
+
+def check_flag(value: object, where: str, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise DefinitionError(f"{where}: {what} must be True or False, not {value!r}")
+    return value
+
+
+def check_retry(value: object, where: str) -> Retry | None:
+    if value is None or isinstance(value, Retry):
+        return value
+    example = "Retry(max_attempts=3)"
+    if isinstance(value, int) and not isinstance(value, bool):
+        example = f"Retry(max_attempts={max(value, 1)})"
+    raise DefinitionError(f"{where}: retry= takes a Retry, such as {example}, not {value!r}")
+
+
+def check_timeout(value: Any, where: str) -> float | None:
+    """Seconds, from a number or a timedelta."""
+    duration: float | timedelta | None = value
+    return None if duration is None else seconds(duration, f"{where}: timeout=")

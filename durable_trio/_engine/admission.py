@@ -1,0 +1,60 @@
+"""Which run goes next when not all may run at once.
+
+Each queue is ordered by priority, higher first, then by the time of the start. The queues take turns, so
+that a long one does not starve a short one. Runs that had begun before a restart come before all others:
+they hold results, and perhaps things outside, half done.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+
+from durable_trio._engine.run import RunState
+
+_Key = tuple[bool, int, int]  # (has not begun, -priority, arrival): the smallest goes first
+
+
+class Admission:
+    """The runs that wait for a place among ``max_running``.
+
+    Args:
+        max_running: how many runs may be under way at once.
+    """
+
+    def __init__(self, max_running: int) -> None:
+        self._free = max_running
+        self._queues: OrderedDict[str, list[tuple[_Key, RunState]]] = OrderedDict()
+        self._arrivals = 0
+
+    def enter(self, run: RunState) -> bool:
+        """Give the run a place; if none is free, queue it and say False."""
+        if self._free > 0:
+            self._free -= 1
+            return True
+        self.queue(run)
+        return False
+
+    def leave(self) -> None:
+        """A run gives its place back."""
+        self._free += 1
+
+    def next(self) -> RunState | None:
+        """Take the run whose turn it is, and give it a place; None if there is no place or no run."""
+        while self._free > 0 and self._queues:
+            name, heap = self._queues.popitem(last=False)
+            _, run = heapq.heappop(heap)
+            if heap:
+                self._queues[name] = heap  # to the end: it is the other queues' turn
+            if run.stopped:
+                continue  # cancelled while it waited
+            self._free -= 1
+            return run
+        return None
+
+    def queue(self, run: RunState) -> None:
+        """Let the run wait for ``next``."""
+        self._arrivals += 1
+        header = run.header
+        key = (not run.begun, -header.priority, self._arrivals)
+        heapq.heappush(self._queues.setdefault(header.queue, []), (key, run))

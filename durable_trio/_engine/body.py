@@ -1,0 +1,336 @@
+"""Calls a user's function, and turns what it returns or raises into a Verdict.
+
+No exception of a user leaves this room as an exception. What passes through is a cancellation, and what
+is no ``Exception`` at all (``KeyboardInterrupt``, ``SystemExit``), which stops the engine and is never
+taken for a step's failure.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+import enum
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import trio
+
+from durable_trio._context import StepScope
+from durable_trio._definition.nodes import ParallelNode, StepNode
+from durable_trio._errors import SnapshotError
+from durable_trio._retry import Retry
+from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.records import DELTA, ERROR, FINISH, OK, REASON, REPLACED, SAME, TIMED_OUT, VALUE
+from durable_trio._speedups.context import Context, settle
+from durable_trio._values import Err, Failure, Finish, Goto, Ok
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+_TRACEBACK_FRAMES = 30
+
+
+class Place(enum.Enum):
+    """Where a node stands, which decides what it may return."""
+
+    TOP = enum.auto()  # a context, or a jump
+    CHAIN = enum.auto()  # in a sequence: a context
+    BRANCH = enum.auto()  # a branch by itself: any value
+
+
+_ALLOWED = {
+    Place.TOP: (
+        "Ok(mapping), a mapping (the next step's context), None (the context as it is), Err(reason), "
+        "Goto(step, ctx) or Finish(ctx)"
+    ),
+    Place.CHAIN: "Ok(mapping), a mapping (the next step's context), None (the context as it is) or Err(reason)",
+    Place.BRANCH: "Ok(any storable value), a mapping, None (the context as it is) or Err(reason)",
+}
+
+
+class Verdict(NamedTuple):
+    """What came of one call: how it ended, what is stored of it, and what goes on from it.
+
+    ``value`` is frozen: the context that the call leaves (``is_context``), a branch's data, or a reason.
+    """
+
+    status: int
+    form: int
+    data: Any  # the wire value of the record
+    removed: list[Any] | None
+    value: Any
+    next: str | None = None
+    is_context: bool = True
+    error: BaseException | None = None  # what was raised, for the retry policy to look at
+    retry: bool = False  # whether another attempt could help at all
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether this is Trio's cancellation and nothing else, alone or in a group."""
+    if isinstance(error, trio.Cancelled):
+        return True
+    return isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None
+
+
+async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
+    """Call a step's function the way it is declared, and give what it returns (or raises)."""
+    argument: Any = ctx
+    if node.convert is not None:
+        argument = _converted(node, ctx)
+    if node.mode == "async":
+        value = await node.fn(argument)
+    elif node.mode == "thread":
+        # A thread cannot be cancelled. Waiting for it keeps its result, and keeps it from running on
+        # behind the back of a block that has ended.
+        value = await trio.to_thread.run_sync(node.fn, argument, limiter=engine.limiter)
+    else:
+        value = node.fn(argument)
+    if value is None and argument is not ctx:
+        return ctx | _fields(argument)
+    return value
+
+
+async def call_into(node: ParallelNode, results: dict[str, Any], ctx: Context) -> Any:
+    """Call a block's ``into``."""
+    assert node.into is not None
+    value = node.into(ctx, results)
+    return await value if node.into_is_async else value
+
+
+def restore_contextvars(scope: StepScope) -> None:
+    """Forget the context variables that a body has set in this task.
+
+    Otherwise the next step would see them, but not if a restart lay between. Contexts share structure,
+    so that the comparison is one of pointers unless something was set. There is no way to unset a
+    variable without its token; but a task's context can be replaced, from its next checkpoint on, and
+    one always lies between two steps.
+    """
+    try:
+        leaked = contextvars.copy_context() != scope.clean
+    except Exception:  # noqa: BLE001 - a user's __eq__; then something was set
+        leaked = True
+    if leaked:
+        trio.lowlevel.current_task().context = scope.clean.copy()
+
+
+# -- what was raised ---------------------------------------------------------------------------------
+
+
+def raised(codec: Codec, error: BaseException, attempt: int) -> Verdict:
+    """The verdict on what a body raised.
+
+    Raises:
+        BaseException: the same error again, if it is not a failure: a cancellation, or no ``Exception``.
+    """
+    if not isinstance(error, Exception):
+        if not isinstance(error, BaseExceptionGroup):
+            raise error
+        # Inside a cancelled scope a user's error arrives mixed with Cancelled.
+        _, rest = error.split(trio.Cancelled)
+        if not isinstance(rest, Exception):
+            raise error
+        error = rest
+    if isinstance(error, _Refused):
+        return _error(codec, error.failure(attempt))
+    return _error(codec, failure_of(error, attempt), error=error, retry=not isinstance(error, SnapshotError))
+
+
+def failure_of(error: BaseException, attempt: int) -> Failure:
+    """The record of a raised exception. Its traceback starts in the user's code."""
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES))
+    except Exception:  # noqa: BLE001 - a user's __str__ or __repr__, deep in a chain
+        text = ""
+    return Failure(type=_type_name(type(error)), message=message, traceback=text, attempts=attempt)
+
+
+def timed_out(codec: Codec, what: str, timeout: float, attempt: int) -> Verdict:
+    """The verdict on what took too long."""
+    failure = Failure(type="TimeoutError", message=f"{what} took longer than {timeout:g} s", attempts=attempt)
+    return _error(codec, failure, status=TIMED_OUT, error=TimeoutError(), retry=True)
+
+
+def worth_retrying(retry: Retry | None, verdict: Verdict, attempt: int) -> bool:
+    """Whether the policy asks for another attempt after this verdict."""
+    if retry is None or not verdict.retry or attempt >= retry.max_attempts:
+        return False
+    return verdict.error is None or retry.covers(verdict.error)
+
+
+def _error(
+    codec: Codec,
+    reason: Any,
+    *,
+    status: int = ERROR,
+    error: BaseException | None = None,
+    retry: bool = False,
+) -> Verdict:
+    frozen, special = codec.freeze(reason, "reason")
+    data = codec.wire(frozen) if special else frozen
+    return Verdict(status, REASON, data, None, frozen, None, False, error, retry)
+
+
+def _type_name(kind: type) -> str:
+    module = kind.__module__
+    if module == "builtins":
+        return kind.__qualname__
+    if module.startswith("durable_trio."):
+        module = "durable_trio"  # where users import it from
+    return f"{module}.{kind.__qualname__}"
+
+
+class _Refused(Exception):  # noqa: N818 - not an error of the user's code
+    """A step got or returned what it may not; trying again is pointless."""
+
+    def __init__(self, type_name: str, message: str) -> None:
+        self.type_name = type_name
+        self.message = message
+
+    def failure(self, attempt: int) -> Failure:
+        return Failure(type=self.type_name, message=self.message, attempts=attempt)
+
+
+# -- what was returned -------------------------------------------------------------------------------
+
+
+def returned(
+    codec: Codec,
+    what: str,
+    base: dict[str, Any],
+    ctx: Context,
+    value: Any,
+    attempt: int,
+    *,
+    place: Place,
+    targets: Mapping[str, int],
+) -> Verdict:
+    """The verdict on what a step, or an ``into``, returned.
+
+    Args:
+        codec: knows which values can be stored.
+        what: names the function in messages: ``step 'charge'``.
+        base: the frozen context that it was given.
+        ctx: that context as it was handed out.
+        value: what it returned.
+        attempt: the number of this attempt.
+        place: where the step stands, which decides what it may return.
+        targets: where a Goto may lead.
+    """
+    try:
+        kind = value.__class__
+        if kind is Ok:
+            value = value[1]
+            kind = value.__class__
+            if place is Place.BRANCH and kind is not Context:
+                return _branch_value(codec, value)
+        if kind is dict or kind is Context:
+            pass
+        elif value is None:
+            value = ctx
+        elif kind is Err:
+            return _error(codec, value[1], retry=value.retry)
+        elif kind is Goto or kind is Finish:
+            return _jump(codec, what, base, ctx, value, targets if place is Place.TOP else None)
+        else:
+            value = _mapping(what, value, place)
+        if place is Place.BRANCH and value.__class__ is not Context:
+            return _branch_value(codec, value)
+        return _context(codec, base, value)
+    except SnapshotError as error:
+        message = f"{what} returned what cannot be stored: {error}"
+        return _error(codec, Failure(type="durable_trio.SnapshotError", message=message, attempts=attempt))
+    except _Refused as refused:
+        return _error(codec, refused.failure(attempt))
+
+
+def _context(codec: Codec, base: dict[str, Any], value: Any, next_: str | None = None) -> Verdict:
+    new_base, changed, removed, replaced, special = settle(base, value, codec.user_types, codec.resolve)
+    if special:
+        changed = codec.wire(changed)
+    form = SAME if new_base is base else REPLACED if replaced else DELTA
+    return Verdict(OK, form, changed, removed, new_base, next_)
+
+
+def _branch_value(codec: Codec, value: Any) -> Verdict:
+    frozen, special = codec.freeze(value, "result")
+    data = codec.wire(frozen) if special else frozen
+    return Verdict(OK, VALUE, data, None, frozen, None, False)
+
+
+def _jump(
+    codec: Codec,
+    what: str,
+    base: dict[str, Any],
+    ctx: Context,
+    jump: Goto | Finish,
+    targets: Mapping[str, int] | None,
+) -> Verdict:
+    if targets is None:
+        raise _Refused(
+            "durable_trio.DefinitionError",
+            f"{what} returned {type(jump).__name__}, but in a parallel block nothing can jump or finish "
+            "the run; return Ok(...) or Err(...), and decide in the into of the block at the top level",
+        )
+    if isinstance(jump, Finish):
+        target = FINISH
+    elif jump.step in targets:
+        target = jump.step
+    else:
+        raise _Refused(
+            "durable_trio.DefinitionError",
+            f"{what} returned Goto({jump.step!r}), but the workflow has no such step at its top level; "
+            f"it has: {', '.join(targets)}",
+        )
+    value = ctx if jump.ctx is None else jump.ctx
+    if value.__class__ is not dict and value.__class__ is not Context:
+        value = _mapping(f"{what}: the context of its {type(jump).__name__}", value, Place.TOP)
+    return _context(codec, base, value, target)
+
+
+def _mapping(what: str, value: Any, place: Place) -> Mapping[str, Any]:
+    """What a step may return in place of a dict: another mapping, a Struct or a dataclass."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, (type, Failure, Goto, Finish)) and (
+        isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value)
+    ):
+        return _fields(value)
+    allowed = _ALLOWED[place]
+    raise _Refused("TypeError", f"{what} returned {_shown(value)}; it may return {allowed}")
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__
+        text = "a value"
+    return f"{text[:80]}{'…' if len(text) > 80 else ''} (a {type(value).__qualname__})"
+
+
+# -- typed contexts ----------------------------------------------------------------------------------
+
+
+def _converted(node: StepNode, ctx: Context) -> Any:
+    try:
+        return msgspec.convert(ctx.to_dict(), node.convert)
+    except msgspec.ValidationError as error:
+        wanted = getattr(node.convert, "__qualname__", node.convert)
+        raise _Refused(
+            "msgspec.ValidationError", f"step {node.name!r}: its context does not fit {wanted}: {error}"
+        ) from None
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """One level of a Struct or dataclass as a dict."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}

@@ -1,0 +1,262 @@
+"""Group commit: one writer thread takes everything that is waiting, writes one transaction, wakes everybody.
+
+Records are handed over by appending to a deque, which both threads may do without a lock. A task that
+must know its records to be on disk appends *itself* behind them: whatever transaction the writer finds
+the task in, its records are in that one or in an earlier one. While a commit's fsync is under way, the
+next batch gathers by itself; under load this makes each fsync carry hundreds of steps, and alone it
+adds no delay (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984, call
+it group commit; a timer, as described there, is not needed: the running commit is the timer).
+
+A handed-over record that nobody waits for (a branch whose siblings still run) does not start a commit
+by itself: the flusher does, a few scheduler ticks later, so that the branches of one block, and the
+block's end, usually share one.
+
+A batch is plain data until the store has it. If the store fails, nothing in the batch is acknowledged,
+nothing further is accepted, and what really reached the disk is decided by opening it again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import outcome
+import trio
+
+from durable_trio._engine._failpoints import failpoint
+from durable_trio._errors import StoreError
+from durable_trio._snapshot.codec import pack_row
+from durable_trio._store.base import Store, Write
+
+# Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
+# the next, and only after that is it known that nobody is about to wait.
+_TICKS = 3
+
+
+class Ledger:
+    """What the committer keeps of a run: where its journal ends and how the index has it.
+
+    ``seq`` and ``indexed`` belong to the writer; the rest does not change.
+    """
+
+    __slots__ = ("indexed", "key", "seq", "workflow_number")
+
+    def __init__(self, key: bytes, workflow_number: int, *, seq: int = 0, indexed: int | None = None) -> None:
+        self.key = key
+        self.workflow_number = workflow_number
+        self.seq = seq
+        self.indexed = indexed
+
+
+# (run, records, new status or None, header or None, alias or None)
+_Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None]
+
+
+class Committer:
+    """Takes records from the Trio thread and makes them durable, in order.
+
+    Args:
+        store: where to. One that has no disk to wait for (``store.threaded`` is False) is written to on
+            the Trio thread: there is nothing to gain from another one, and a mock clock does not jump
+            ahead of it.
+        on_failure: called on the Trio thread, once, with the error of a commit that failed.
+    """
+
+    def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
+        self._store = store
+        self._on_failure = on_failure
+        self._queue: deque[_Entry | Write | trio.lowlevel.Task] = deque()
+        self._token = trio.lowlevel.current_trio_token()
+        self._flusher: trio.lowlevel.Task | None = None
+        self._failure: BaseException | None = None
+        self._closing = False
+        self.commits = 0
+        self._thread: threading.Thread | None = None
+        if store.threaded:
+            self._wake = threading.Lock()
+            self._wake.acquire()
+            self._thread = threading.Thread(target=self._write_batches, name="durable-trio writer", daemon=True)
+            self._thread.start()
+
+    # -- the Trio thread -----------------------------------------------------------------------------
+
+    def put(
+        self,
+        run: Ledger,
+        records: Sequence[bytes],
+        status: int | None = None,
+        header: bytes | None = None,
+        alias: bytes | None = None,
+    ) -> None:
+        """Hand over what happened to a run. It reaches the disk after all that was put before it.
+
+        Raises:
+            StoreError: a commit has failed; nothing is accepted any more.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._queue.append((run, records, status, header, alias))
+
+    def put_write(self, write: Write) -> None:
+        """Hand over a write to a run that no task holds (such as its deletion)."""
+        if self._failure is not None:
+            raise self._failure
+        self._queue.append(write)
+
+    async def durable(self) -> None:
+        """Wait until everything that was put so far is on disk.
+
+        A cancellation does not end the wait: what has been handed over is not lost, and whoever waits
+        learns how it went. It is delivered at the caller's next checkpoint.
+
+        Raises:
+            StoreError: the commit failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._thread is None:
+            self._commit_here()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        self._queue.append(trio.lowlevel.current_task())
+        self.kick()
+        await trio.lowlevel.wait_task_rescheduled(_not_abortable)
+
+    def kick(self) -> None:
+        """Start a commit now, or as soon as the one under way is through."""
+        if self._thread is None:
+            self._commit_here()
+        # Only this thread unlocks and only the writer locks, so the check cannot be overtaken; if it is
+        # unlocked already, the writer has yet to look at the queue.
+        elif self._wake.locked():
+            self._wake.release()
+
+    def soon(self) -> None:
+        """See to it that what was put is committed shortly, although nobody waits for it now."""
+        flusher = self._flusher
+        if flusher is not None:
+            self._flusher = None
+            trio.lowlevel.reschedule(flusher)
+
+    async def flush_soon(self) -> None:
+        """The flusher's task: starts a commit a few ticks after ``soon()``. Runs until cancelled."""
+
+        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
+            self._flusher = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        while True:
+            self._flusher = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            for _ in range(_TICKS):
+                await trio.lowlevel.checkpoint()
+            if self._queue and self._failure is None:
+                self.kick()
+
+    async def flush_every(self, interval: float) -> None:
+        """The background commits of the ``async`` mode. Runs until cancelled."""
+        while True:
+            await trio.sleep(interval)
+            if self._queue and self._failure is None:
+                self.kick()
+
+    async def aclose(self) -> None:
+        """Commit what is left and end the writer. Not cancellable; the last commit's error is reported
+        through ``on_failure``."""
+        self._closing = True
+        if self._failure is None:
+            self.kick()
+        if self._thread is not None:
+            if self._wake.locked():
+                self._wake.release()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._thread.join)
+                await trio.lowlevel.checkpoint()  # the last batch's callback comes before this returns
+
+    # -- the writer ----------------------------------------------------------------------------------
+
+    def _write_batches(self) -> None:
+        while True:
+            self._wake.acquire()
+            closing = self._closing
+            while self._queue:
+                waiters: list[trio.lowlevel.Task] = []
+                failure: BaseException | None = None
+                try:
+                    self._write_batch(waiters)
+                except BaseException as error:  # noqa: BLE001 - handed to those who wait, whatever it is
+                    failure = error
+                try:
+                    self._token.run_sync_soon(self._landed, waiters, failure)
+                except trio.RunFinishedError:
+                    return
+                if failure is not None:
+                    return
+                if not closing:
+                    break
+            if closing:
+                return
+
+    def _write_batch(self, waiters: list[trio.lowlevel.Task]) -> None:
+        """One transaction with everything that is in the queue now, one write per run."""
+        queue = self._queue
+        groups: dict[Ledger, list[Any]] = {}
+        writes: list[Write] = []
+        for _ in range(len(queue)):
+            entry = queue.popleft()
+            if entry.__class__ is tuple:
+                run, records, status, header, alias = entry
+                group = groups.get(run)
+                if group is None:
+                    groups[run] = [list(records), status, header, alias]
+                else:
+                    group[0] += records
+                    if status is not None:
+                        group[1] = status
+            elif isinstance(entry, Write):
+                writes.append(entry)
+            else:
+                waiters.append(entry)  # type: ignore[arg-type]  # a tuple was ruled out above
+        if not groups and not writes:
+            return
+        for run, (records, status, header, alias) in groups.items():
+            indexed = run.indexed
+            write = Write(run.key, header, alias, run.seq, None, run.workflow_number, indexed, status)
+            if records:
+                write.row = pack_row(records)
+                run.seq += 1
+            if status is not None:
+                run.indexed = status
+            writes.append(write)
+        failpoint("commit.begin")
+        self._store.commit(writes)
+        self.commits += 1
+        failpoint("commit.end")
+
+    def _commit_here(self) -> None:
+        waiters: list[trio.lowlevel.Task] = []
+        try:
+            self._write_batch(waiters)
+        except StoreError as error:
+            self._landed(waiters, error)
+            raise
+
+    def _landed(self, waiters: list[trio.lowlevel.Task], failure: BaseException | None) -> None:
+        """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
+        if failure is None:
+            for task in waiters:
+                trio.lowlevel.reschedule(task)
+            return
+        # No commit follows this one, so those who came behind it would wait for ever.
+        self._failure = failure
+        waiters += [entry for entry in self._queue if isinstance(entry, trio.lowlevel.Task)]
+        self._queue.clear()
+        for task in waiters:
+            trio.lowlevel.reschedule(task, outcome.Error(failure))
+        self._on_failure(failure)
+
+
+def _not_abortable(_raise_cancel: Any) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.FAILED

@@ -1,0 +1,469 @@
+"""The engine: starts runs, keeps them going, and answers for them.
+
+Its tasks live in nurseries of its own, which ``open_engine`` (``lifetime.py``) opens and closes. All its
+state is touched by the Trio thread alone, so that what has no await in between is atomic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextvars import Context as ContextVars
+from datetime import datetime, timedelta
+from typing import Any
+
+import trio
+
+from durable_trio._definition.plan import Plan
+from durable_trio._definition.workflow import Durability, Workflow
+from durable_trio._engine import inputs
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.admission import Admission
+from durable_trio._engine.committer import Committer
+from durable_trio._engine.handle import Run
+from durable_trio._engine.ids import KeySource, check_id, id_of_key
+from durable_trio._engine.live import with_live_steps
+from durable_trio._engine.reader import Reader, status_codes
+from durable_trio._engine.recovery import load_journal
+from durable_trio._engine.run import Ending, RunState
+from durable_trio._engine.stragglers import Stragglers
+from durable_trio._engine.walk import end, run_to_end
+from durable_trio._errors import DefinitionError, EngineClosed, InputError
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
+from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.records import CancelRequested, Header, Retried
+from durable_trio._snapshot.view import Journal
+from durable_trio._store.base import Store, Write
+
+_ENDED: tuple[RunStatus, ...] = tuple(name for name, code in STATUS_CODES.items() if code >= FIRST_ENDED_CODE)
+_PRUNE_PAGE = 200
+
+
+class Engine:
+    """Runs workflows on one database. Made by ``open_engine``, and closed when its block is left."""
+
+    def __init__(
+        self,
+        store: Store,
+        codec: Codec,
+        registered: Mapping[Workflow, Plan],
+        numbers: Mapping[str, int],
+        *,
+        durability: Durability,
+        max_running: int,
+        now: Callable[[], float],
+        cancel_grace: float,
+        clean: ContextVars,
+    ) -> None:
+        self.store = store
+        self.codec = codec
+        self.plans = {(plan.workflow, plan.version): plan for plan in registered.values()}
+        self.numbers = numbers
+        self.durability = durability
+        self.now = now
+        self.monotonic = trio.lowlevel.current_clock().current_time
+        self.committer = Committer(store, self.fail)
+        self.reader = Reader(store, codec)
+        self.admission = Admission(max_running)
+        self.stragglers = Stragglers(cancel_grace)
+        self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
+        self.live: dict[str, RunState] = {}  # by id: the runs that have not ended
+        self.bodies = 0  # how many bodies have been entered and have not come back
+        self.draining = False  # no body is entered any more
+        self.drained = trio.Event()
+        self.closing = False  # the runs' tasks are being cancelled: they are suspended
+        self.failure: BaseException | None = None
+        self.runs: trio.Nursery  # set by open_engine
+        self.users: trio.CancelScope  # around the body of open_engine's block
+        self._keys = KeySource(now, store.last_run())
+        self._clean = clean
+        self._registered = registered
+
+    # -- starting ------------------------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: Workflow | str,
+        input: Any = None,  # noqa: A002 - the contract's name
+        *,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        queue: str = "default",
+        priority: int = 0,
+    ) -> Run:
+        """Start a run; it is on disk before this returns.
+
+        The same ``id`` again gives the run that exists, whatever its state and also after a restart
+        (``run.created`` is then False). When ``max_running`` runs are under way, the run is ``pending``
+        until its turn: the queues take turns, and in a queue the higher priority goes first.
+
+        Args:
+            workflow: a workflow that is registered with this engine, or its name.
+            input: the run's first context: a mapping, or what the workflow's ``input`` type asks for.
+            id: 1 to 255 bytes of text that name this run; by default a new UUID.
+            queue: the queue in which the run waits for its turn.
+            priority: higher goes first.
+
+        Raises:
+            DefinitionError: the workflow is not registered with this engine.
+            InputError: the input does not fit, or the id belongs to a run of another workflow.
+            SnapshotError: the input cannot be stored; names the path and the type.
+            StoreError: the record could not be written.
+
+        A cancellation while this waits does not undo the start.
+        """
+        run, created = self._enter(workflow, input, id, queue, priority)
+        await self.committer.durable()
+        return Run(self, run, created=created)
+
+    async def run(
+        self,
+        workflow: Workflow | str,
+        input: Any = None,  # noqa: A002
+        *,
+        id: str | None = None,  # noqa: A002
+        queue: str = "default",
+        priority: int = 0,
+    ) -> dict[str, Any]:
+        """``start`` and ``Run.result`` in one. Raises what either raises.
+
+        If this is cancelled, the run goes on.
+        """
+        run, created = self._enter(workflow, input, id, queue, priority)
+        return await Run(self, run, created=created).result()
+
+    def _enter(
+        self,
+        workflow: Workflow | str,
+        input: Any,  # noqa: A002
+        id: str | None,  # noqa: A002
+        queue: str,
+        priority: int,
+    ) -> tuple[RunState, bool]:
+        self._check_open()
+        plan = self.plan_of(workflow)
+        alias = None
+        if id is not None:
+            alias = check_id(id)
+            known = self._existing(id)
+            if known is not None:
+                if known.header.workflow != plan.workflow:
+                    raise InputError(
+                        f"the id {id[:80]!r} belongs to a run of workflow {known.header.workflow!r}, so it "
+                        f"cannot start one of {plan.workflow!r}; choose another id"
+                    )
+                return known, False
+        inputs.check_queue(queue, priority)
+        base, special = inputs.frozen_input(self.codec, plan, input)
+        key = self._keys()
+        run_id = id_of_key(key) if id is None else id
+        header = Header(
+            run_id, plan.workflow, plan.version, plan.fingerprint, self.now(), base, queue, priority
+        )
+        run = RunState(self, plan, header, key, self.numbers[plan.workflow])
+        if special:
+            header.input = self.codec.wire(base)
+        encoded = self.codec.encode(header)
+        header.input = base
+        admitted = self.admission.enter(run)
+        run.status = "running" if admitted else "pending"
+        self.live[run_id] = run
+        self.committer.put(run, (), STATUS_CODES[run.status], encoded, alias)
+        if ARMED:
+            failpoint("start.put")
+        if admitted:
+            self.spawn(run)
+        return run, True
+
+    def _existing(self, run_id: str) -> RunState | None:
+        run = self.live.get(run_id)
+        if run is None:
+            key = self.reader.find(run_id)
+            if key is not None:
+                run = self._ended_run(run_id)
+        return run
+
+    def _ended_run(self, run_id: str) -> RunState:
+        """A run that has ended, as far as its handle needs it; the rest stays in the store."""
+        stored = self.reader.load(run_id, with_rows=False)
+        header = self.codec.decode_header(stored.header)
+        run = RunState(self, None, header, stored.run, stored.workflow, indexed=stored.status)
+        run.status = STATUS_NAMES[stored.status]
+        return run
+
+    def plan_of(self, workflow: Workflow | str) -> Plan:
+        """The registered plan.
+
+        Raises:
+            DefinitionError: there is none.
+        """
+        if isinstance(workflow, str):
+            found = [plan for (name, _), plan in self.plans.items() if name == workflow]
+            if found:
+                return found[-1]
+            name = repr(workflow)
+        elif isinstance(workflow, Workflow):
+            plan = self._registered.get(workflow)
+            if plan is not None:
+                return plan
+            name = f"{workflow.name!r} (version {workflow.version!r})"
+        else:
+            raise DefinitionError(
+                f"expected a Workflow or the name of one, not {type(workflow).__name__}: {workflow!r:.80}"
+            )
+        known = ", ".join(sorted({name for name, _ in self.plans})) or "none"
+        raise DefinitionError(
+            f"workflow {name} is not registered with this engine, which knows: {known}; "
+            "give it in open_engine(..., workflows=[...])"
+        )
+
+    def spawn(self, run: RunState) -> None:
+        """Start the task of a run that has been given a place."""
+        # In the engine's own context: a starter's context variables would be gone after a restart.
+        self._clean.run(self.runs.start_soon, run_to_end, run)
+
+    def admit(self) -> None:
+        """Give free places to the runs whose turn it is."""
+        while not self.draining and (run := self.admission.next()) is not None:
+            self.take_up(run)
+
+    def take_up(self, run: RunState) -> None:
+        """Let a run that has a place begin, or go on from its journal."""
+        if run.seq and run.journal is None and not load_journal(self, run):
+            self.admission.leave()
+            return
+        run.status = "running"
+        self.committer.put(run, (), STATUS_CODES["running"])
+        self.spawn(run)
+
+    # -- what the runs' tasks report -----------------------------------------------------------------
+
+    def ended(self, run: RunState, ending: Ending) -> None:
+        """A run's end is on disk."""
+        run.ended = ending
+        run.status = ending.status
+        run.journal = None
+        self.live.pop(run.id, None)
+        if run.settled is not None:
+            run.settled.set()
+
+    def left(self, run: RunState) -> None:
+        """A run's task is over: the run has ended, or it is suspended because the engine leaves."""
+        run.scope = None
+        self.admission.leave()
+        self.admit()
+
+    def fail(self, error: BaseException) -> None:
+        """Stop, because of something that no step may swallow; ``open_engine`` raises it."""
+        if self.failure is None:
+            self.failure = error
+        self.suspend()
+        self.users.cancel(reason="the engine has failed")
+
+    def suspend(self) -> None:
+        """Cancel the tasks of all runs. What they have handed over is still written."""
+        self.draining = self.closing = True
+        self.stragglers.watch([scope for run in self.live.values() for scope in run.scopes])
+        self.runs.cancel_scope.cancel(reason="the engine is closing")
+
+    def abandon(self) -> None:
+        """Tell those who wait for a run that it will not end here."""
+        for run in self.live.values():
+            if run.settled is not None:
+                run.settled.set()
+
+    async def drain(self) -> None:
+        """Enter no step any more, and wait until those that are under way have come to their end.
+
+        Call it to shut down without cancelling anything; then leave the engine's block. Runs that have
+        not ended stay resumable. Cancelling this ends the waiting, not the draining.
+        """
+        self.draining = True
+        if self.bodies:
+            await self.drained.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    def _check_open(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self.draining:
+            raise EngineClosed("this engine is closing or closed; open the database again with open_engine")
+
+    # -- control -------------------------------------------------------------------------------------
+
+    async def cancel(self, run_id: str, reason: Any = None) -> bool:
+        """Cancel a run: its steps are cancelled, and whatever happens, it does not complete.
+
+        Returns:
+            True if it took effect, False if the run had ended. Either way that is on disk. The steps may
+            still be on their way out; ``Run.wait`` waits for the end.
+
+        Raises:
+            RunNotFound: there is no such run.
+            SnapshotError: the reason cannot be stored.
+        """
+        self._check_open()
+        run = self.live.get(run_id)
+        if run is None:
+            await self.reader.call(lambda: self.reader.load(run_id, with_rows=False))
+            run = self.live.get(run_id)  # it may have been retried meanwhile
+            if run is None:
+                return False
+        if run.ending:
+            await self.committer.durable()
+            return False
+        if not run.stopped:
+            frozen, _ = self.codec.freeze(reason, "reason")
+            run.stopped = True
+            run.reason = frozen
+            run.put(self.codec.encode(CancelRequested(self.now(), self.codec.wire(frozen))))
+            if ARMED:
+                failpoint("cancel.put")
+            if run.scope is not None:
+                self.stragglers.watch(run.scopes)
+                run.scope.cancel(reason=run.cancellation_cause)
+            elif run.status in ("pending", "blocked"):
+                await end(run, Ending("cancelled", frozen, {}), [])
+        await self.committer.durable()
+        return True
+
+    async def retry(self, run_id: str) -> Run:
+        """Let a failed run go on from the step that failed. What succeeded is not run again.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: it has not failed.
+        """
+        self._check_open()
+        stored = None if run_id in self.live else await self.reader.call(self.reader.load, run_id)
+        self._check_open()
+        known = self.live.get(run_id)
+        status = known.status if known is not None else STATUS_NAMES[stored.status] if stored else "running"
+        if status != "failed" or stored is None:
+            raise InputError(f"run {run_id!r} is {status}; only a failed run can be retried")
+        header = self.codec.decode_header(stored.header)
+        plan = self.plans.get((header.workflow, header.version))
+        if plan is None:
+            raise DefinitionError(
+                f"run {run_id!r} belongs to workflow {header.workflow!r} version {header.version!r}, which "
+                "is not registered with this engine; give it in open_engine(..., workflows=[...])"
+            )
+        run = RunState(
+            self, plan, header, stored.run, stored.workflow, seq=len(stored.rows), indexed=stored.status
+        )
+        retried = Retried(self.now())
+        run.journal = Journal([*self.codec.decode_rows(stored.rows), retried])
+        run.begun = True
+        admitted = self.admission.enter(run)
+        run.status = "running" if admitted else "pending"
+        self.live[run_id] = run
+        self.committer.put(run, (self.codec.encode(retried),), STATUS_CODES[run.status])
+        if admitted:
+            self.spawn(run)
+        await self.committer.durable()
+        return Run(self, run, created=False)
+
+    async def delete(self, run_id: str) -> None:
+        """Forget a run that has ended.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: it has not ended; cancel it first.
+        """
+        self._check_open()
+        stored = None
+        if run_id not in self.live:
+            stored = await self.reader.call(lambda: self.reader.load(run_id, with_rows=False))
+        if run_id in self.live or stored is None:
+            raise InputError(f"run {run_id!r} is {self.live[run_id].status}; cancel it before you delete it")
+        self._check_open()
+        self.committer.put_write(_deletion(stored.run, run_id, stored.workflow, stored.status))
+        await self.committer.durable()
+
+    async def prune(
+        self,
+        older_than: float | timedelta | datetime,
+        statuses: RunStatus | Collection[RunStatus] = _ENDED,
+    ) -> int:
+        """Delete the runs that ended longer ago than this.
+
+        Args:
+            older_than: an age (seconds or a timedelta), or an aware instant.
+            statuses: of the runs with these (ended) statuses only.
+
+        Returns:
+            How many runs were deleted. A cancellation leaves what is deleted by then deleted.
+        """
+        self._check_open()
+        limit = inputs.instant_before(older_than, self.now())
+        codes = status_codes(statuses) or set()
+        for code in codes:
+            if code < FIRST_ENDED_CODE:
+                raise InputError(
+                    f"a run that is {STATUS_NAMES[code]} has not ended and cannot be pruned; statuses= "
+                    f"takes: {', '.join(_ENDED)}"
+                )
+        deleted = 0
+        after: bytes | None = None
+        while True:
+            page = await self.reader.call(lambda: self._old_runs(codes, after, limit))
+            if page is None:
+                return deleted
+            after, old = page
+            self._check_open()
+            for write, run_id in old:
+                if run_id not in self.live:
+                    self.committer.put_write(write)
+                    deleted += 1
+            await self.committer.durable()
+
+    def _old_runs(
+        self, codes: Collection[int], after: bytes | None, limit: float
+    ) -> tuple[bytes, list[tuple[Write, str]]] | None:
+        keys = self.store.keys(codes, after=after, limit=_PRUNE_PAGE)
+        if not keys:
+            return None
+        old = []
+        for key, workflow, status in keys:
+            stored = self.store.load(key)
+            if stored is None:
+                continue
+            info = self.reader.info(stored, with_steps=False)
+            if info.finished_at is not None and info.finished_at.timestamp() < limit:
+                old.append((_deletion(key, info.id, workflow, status), info.id))
+        return keys[-1][0], old
+
+    # -- questions -----------------------------------------------------------------------------------
+
+    async def get(self, run_id: str) -> RunInfo:
+        """Everything about one run: what is recorded of it, and the steps under way.
+
+        Raises:
+            RunNotFound: there is no such run.
+            StoreCorrupt: its record is damaged.
+        """
+        info = await self.reader.call(self.reader.get, run_id)
+        run = self.live.get(run_id)
+        return info if run is None else with_live_steps(info, run)
+
+    async def list(
+        self,
+        status: RunStatus | Collection[RunStatus] | None = None,
+        workflow: Workflow | str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+    ) -> list[RunInfo]:
+        """Runs, newest first, without their steps.
+
+        Args:
+            status: with this status, or one of these, only.
+            workflow: of this workflow only (any version).
+            limit: at most so many.
+            after: the last id of the page before.
+        """
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        return await self.reader.call(self.reader.list, status, name, limit, after)
+
+
+def _deletion(key: bytes, run_id: str, workflow: int, status: int) -> Write:
+    alias = None if id_of_key(key) == run_id else run_id.encode()
+    return Write(key, alias=alias, workflow=workflow, old=status, delete=True)

@@ -1,0 +1,103 @@
+"""What ``start`` gives back: a handle on one run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from durable_trio._engine.run import RunState
+from durable_trio._errors import EngineClosed, RunBlocked, RunCancelled, RunFailed
+from durable_trio._info import RunInfo, RunStatus
+from durable_trio._speedups.context import thaw
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+
+class Run:
+    """A run of a workflow.
+
+    Attributes:
+        id: the run's id.
+        created: whether this ``start`` made the run; False if a run with this id existed.
+    """
+
+    __slots__ = ("_engine", "_state", "created", "id")
+
+    def __init__(self, engine: Engine, state: RunState, *, created: bool) -> None:
+        self._engine = engine
+        self._state = state
+        self.id = state.id
+        self.created = created
+
+    @property
+    def status(self) -> RunStatus:
+        """How the run stands now."""
+        return self._state.status
+
+    async def result(self) -> dict[str, Any]:
+        """Wait for the end of the run and return its final context, a copy for each call.
+
+        Raises:
+            RunFailed: the run failed.
+            RunCancelled: it was cancelled.
+            RunBlocked: no registered definition fits what is recorded of it.
+            EngineClosed: the engine was left before the run ended; the run stays resumable.
+            StoreError: the engine cannot write to its database any more.
+
+        Cancelling this ends the waiting, not the run.
+        """
+        state = self._state
+        await self._settled()
+        if state.ended is None:
+            return _result_of(await self._engine.reader.call(self._engine.reader.get, self.id))
+        status, value, errors = state.ended
+        if status == "completed":
+            result: dict[str, Any] = thaw(value)
+            return result
+        if status == "cancelled":
+            raise RunCancelled(self.id, thaw(value))
+        raise RunFailed(self.id, thaw(value), thaw(errors))
+
+    async def wait(self) -> RunInfo:
+        """Wait for the end of the run, however it ends, and return everything about it.
+
+        Raises:
+            RunBlocked, EngineClosed, StoreError: as ``result``.
+
+        Cancelling this ends the waiting, not the run.
+        """
+        await self._settled()
+        return await self._engine.reader.call(self._engine.reader.get, self.id)
+
+    async def _settled(self) -> None:
+        """Wait until the end is on disk. Always a checkpoint."""
+        state = self._state
+        if state.status in ("pending", "running", "waiting", "compensating"):
+            if state.settled is None:
+                state.settled = trio.Event()
+            await state.settled.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+        if state.status == "blocked":
+            raise RunBlocked(f"run {self.id!r} is blocked: {state.reason}")
+        if state.status in ("pending", "running", "waiting", "compensating"):
+            if self._engine.failure is not None:
+                raise self._engine.failure
+            raise EngineClosed(
+                f"the engine was left before run {self.id!r} ended; the run goes on when the database is "
+                "opened again"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id!r} of {self._state.header.workflow!r}, {self.status}>"
+
+
+def _result_of(info: RunInfo) -> dict[str, Any]:
+    if info.status == "completed":
+        assert info.result is not None
+        return info.result
+    if info.status == "cancelled":
+        raise RunCancelled(info.id, info.error)
+    raise RunFailed(info.id, info.error, info.errors)

@@ -1,0 +1,313 @@
+"""A parallel block: a Trio nursery with one task per branch, each on its own copy of the context.
+
+Fail-fast is the nursery's cancel scope, and the block ends when every branch is out: nothing of it runs
+on behind its back. Each branch leaves its own record as soon as it has an outcome, so that a crash
+costs only the branches without one; the records of those that never started, and the block's own,
+follow together.
+
+A branch task never raises. That it was interrupted from outside (the engine leaves, the run is
+cancelled) shows in that it left no outcome; then the block's own task has been cancelled too.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+import trio
+
+from durable_trio._context import StepScope, current_scope
+from durable_trio._definition.nodes import Node, ParallelNode, SequenceNode, StepNode
+from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.body import Place
+from durable_trio._engine.replay import replayed
+from durable_trio._engine.run import Outcome, RunState
+from durable_trio._engine.step import run_body, run_step
+from durable_trio._snapshot.records import (
+    CANCELLED,
+    DELTA,
+    ERROR,
+    NEVER_STARTED,
+    OK,
+    PARALLEL,
+    REASON,
+    REPLACED,
+    RESULTS,
+    SAME,
+    SEQUENCE,
+    STEP,
+    TIMED_OUT,
+    Done,
+)
+from durable_trio._snapshot.view import RESULTS_KEY
+from durable_trio._speedups.context import settle, thaw
+from durable_trio._speedups.results import Collector
+from durable_trio._values import Failure
+
+_KINDS: dict[type, int] = {StepNode: STEP, ParallelNode: PARALLEL, SequenceNode: SEQUENCE}
+
+
+async def run_node(
+    run: RunState, scope: StepScope, node: Node, base: dict[str, Any], visit: int, place: Place
+) -> Outcome:
+    """Run any node to its outcome. The node's own record is not handed over yet."""
+    if isinstance(node, StepNode):
+        return await run_step(run, scope, node, base, visit, place)
+    if isinstance(node, ParallelNode):
+        return await _Block(run, node, base, visit, place).run(scope)
+    assert isinstance(node, SequenceNode)
+    return await _run_sequence(run, scope, node, base, visit)
+
+
+async def _run_sequence(
+    run: RunState, scope: StepScope, node: SequenceNode, base: dict[str, Any], visit: int
+) -> Outcome:
+    """A branch of several steps; its data is the context that its last step leaves."""
+    engine = run.engine
+    codec = engine.codec
+    started, begun = engine.now(), engine.monotonic()
+    current = base
+    for child in node.nodes:
+        outcome = replayed(run, child, current, visit)
+        if outcome is None:
+            outcome = await run_node(run, scope, child, current, visit, Place.CHAIN)
+            run.put(outcome.record)
+            if ARMED:
+                failpoint("step.put")
+            if outcome.status == OK and child is not node.nodes[-1]:
+                await run.recorded()
+        if outcome.status != OK:
+            break
+        current = outcome.value
+    data: Any
+    removed = None
+    if outcome.status == OK:
+        value, data, removed, replaced, _ = settle(base, current, codec.user_types, codec.resolve)
+        form = SAME if value is base else REPLACED if replaced else DELTA
+    else:
+        value = data = outcome.value
+        form = REASON
+    duration = engine.monotonic() - begun
+    record = Done(
+        node.path, visit, SEQUENCE, outcome.status, 1, started, duration, form, codec.wire(data), removed
+    )
+    return Outcome(outcome.status, value, codec.encode(record), errors=outcome.errors)
+
+
+class _Block:
+    """One visit of a parallel block."""
+
+    def __init__(
+        self, run: RunState, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
+    ) -> None:
+        self._run = run
+        self._node = node
+        self._base = base
+        self._visit = visit
+        # A block that is itself a branch leaves a context, but cannot jump.
+        self._place = Place.CHAIN if place is Place.BRANCH else place
+        self._collector = Collector(node.keys, node.need, node.fail_fast)
+        self._open: dict[int, StepScope | None] = {}  # branches without an outcome, with their scope once begun
+        self._errors: dict[str, Any] = {}  # path to reason, in the order of time
+        self._cause: str | None = None  # why the rest is cancelled
+        self._nursery: trio.Nursery | None = None
+        self._queue: Iterator[int]
+
+    async def run(self, scope: StepScope) -> Outcome:
+        run, node = self._run, self._node
+        engine = run.engine
+        started, begun = engine.now(), engine.monotonic()
+        self._recall()
+        if self._open and not self._collector.must_stop:
+            await self._run_branches()
+        if self._cause is not None or run.stopped or self._has_timed_out:
+            for index in list(self._open):
+                self._put_unfinished(index, NEVER_STARTED, None)
+        if run.stopped or self._open:
+            await trio.sleep_forever()  # the run is cancelled, or suspended: that is delivered here
+        if ARMED:
+            failpoint("join")
+        status, form, data, removed, value, next_ = OK, RESULTS, None, None, None, None
+        errors: dict[str, Any] | None = None
+        if self._collector.has_failed:
+            status, form = ERROR, REASON
+            errors = self._errors
+            value = next(iter(errors.values()))
+            data = engine.codec.wire(value)
+        elif node.into is None:
+            value = {**self._base, RESULTS_KEY: self._collector.merge()}
+            data = [[key, child.path] for key, child in zip(node.keys, node.branches, strict=True)]
+        else:
+            verdict = await self._decide(scope)
+            status, form, data, removed, value, next_ = verdict[:6]
+            if status != OK:
+                errors = {node.path: value, **self._errors}
+        duration = engine.monotonic() - begun
+        done = Done(
+            node.path, self._visit, PARALLEL, status, 1, started, duration, form, data, removed, next_
+        )
+        return Outcome(status, value, engine.codec.encode(done), next_, errors=errors)
+
+    def _recall(self) -> None:
+        """Take over what was recorded before this process; open is what is left."""
+        recalled = []
+        for index, child in enumerate(self._node.branches):
+            outcome = replayed(self._run, child, self._base, self._visit)
+            if outcome is None:
+                self._open[index] = None
+            else:
+                recalled.append((outcome.ended_at, index, outcome))
+        if recalled:
+            # In the order of time, so that the first error is the same one as without the crash.
+            for _, index, outcome in sorted(recalled, key=lambda item: item[:2]):
+                self._settle(index, outcome)
+            self._check_stop()
+
+    # -- the branches --------------------------------------------------------------------------------
+
+    async def _run_branches(self) -> None:
+        node = self._node
+        todo = list(self._open)
+        width = node.limit or len(todo)
+        self._queue = iter(todo[width:])
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if node.timeout is not None:
+                nursery.cancel_scope.deadline = trio.current_time() + node.timeout
+            for index in todo[:width]:
+                nursery.start_soon(self._branch, index)
+
+    async def _branch(self, index: int) -> None:
+        """A branch's task, from its start to its outcome (or its interruption). Never raises."""
+        run = self._run
+        if self._cause is not None or run.stopped or self._has_timed_out:
+            return  # never started
+        scope = run.new_scope()
+        current_scope.set(scope)
+        scope.clean = contextvars.copy_context()
+        run.scopes.add(scope)
+        self._open[index] = scope
+        try:
+            outcome = await run_node(
+                run, scope, self._node.branches[index], self._base, self._visit, Place.BRANCH
+            )
+        except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
+            if body.is_cancellation(error):
+                self._interrupted(index, scope)
+            else:
+                run.engine.fail(error)
+            return
+        finally:
+            run.scopes.discard(scope)
+            if self._cause is not None:
+                run.engine.stragglers.discard(scope)
+        run.put(outcome.record)
+        if ARMED:
+            failpoint("branch.put")
+        self._settle(index, outcome)
+        self._check_stop()
+        if self._open:
+            # Nobody waits for this record before the block's end, but it shall not wait for that either.
+            run.engine.committer.soon()
+            if self._cause is None:
+                following = next(self._queue, None)
+                if following is not None:
+                    # Not this task again: a body may have left context variables in it.
+                    assert self._nursery is not None
+                    scope.clean.run(self._nursery.start_soon, self._branch, following)
+
+    @property
+    def _has_timed_out(self) -> bool:
+        nursery = self._nursery
+        return nursery is not None and self._node.timeout is not None and nursery.cancel_scope.cancel_called
+
+    def _settle(self, index: int, outcome: Outcome) -> None:
+        del self._open[index]
+        if outcome.status == OK:
+            self._collector.ok(index, outcome.value)
+        else:
+            self._collector.error(index, outcome.value, outcome.status)
+            if outcome.status in (ERROR, TIMED_OUT):
+                self._errors.update(outcome.errors or {})
+
+    def _check_stop(self) -> None:
+        """Cancel the rest if this block's fate is sealed."""
+        collector = self._collector
+        if self._cause is not None or not collector.must_stop:
+            return
+        node = self._node
+        if collector.need_reached:
+            self._cause = f"block {node.name!r} has the {node.need} results that it needs"
+        elif collector.need_impossible:
+            self._cause = f"block {node.name!r} can no longer get the {node.need} results that it needs"
+        else:
+            self._cause = f"branch {node.branches[collector.first_error].path!r} failed"
+        scopes = [scope for scope in self._open.values() if scope is not None]
+        if scopes:
+            assert self._nursery is not None
+            self._nursery.cancel_scope.cancel(reason=self._cause)
+            self._run.engine.stragglers.watch(scopes)
+
+    # -- branches without a result of their own ------------------------------------------------------
+
+    def _interrupted(self, index: int, scope: StepScope) -> None:
+        """Record why a branch was cancelled; if it was only suspended, record nothing."""
+        run = self._run
+        if self._cause is not None or run.stopped:
+            self._put_unfinished(index, CANCELLED, scope)
+        elif self._has_timed_out:
+            self._put_unfinished(index, TIMED_OUT, scope)
+        if self._open:
+            run.engine.committer.soon()
+
+    def _put_unfinished(self, index: int, status: int, scope: StepScope | None) -> None:
+        run, node = self._run, self._node
+        child = node.branches[index]
+        attempt = scope.attempt if scope is not None else 0
+        if self._cause is None and not run.stopped:
+            assert node.timeout is not None
+            kind, message = "TimeoutError", f"block {node.name!r} took longer than {node.timeout:g} s"
+        else:
+            kind, message = "Cancelled", self._cause or run.cancellation_cause
+        failure = Failure(type=kind, message=message, attempts=attempt)
+        engine = run.engine
+        started = scope.started if scope is not None else 0.0
+        duration = engine.monotonic() - scope.begun if scope is not None else 0.0
+        record = Done(
+            child.path,
+            self._visit,
+            _KINDS[type(child)],
+            status,
+            attempt,
+            started,
+            duration,
+            REASON,
+            engine.codec.wire(failure),
+        )
+        encoded = engine.codec.encode(record)
+        run.put(encoded)
+        self._settle(index, Outcome(status, failure, encoded, errors={child.path: failure}))
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    async def _decide(self, scope: StepScope) -> body.Verdict:
+        """Ask ``into``, once what it sees is on disk."""
+        run, node = self._run, self._node
+        await run.recorded()
+        scope.path = node.path
+        scope.kind = PARALLEL
+        scope.visit = self._visit
+        scope.attempt = 1
+        if ARMED:
+            failpoint("into.before")
+        results = thaw(self._collector.merge())
+        what = f"into of block {node.name!r}"
+        verdict = await run_body(
+            run, scope, self._base, what, self._place, None, body.call_into, node, results
+        )
+        scope.path = None
+        if ARMED:
+            failpoint("into.after")
+        return verdict

@@ -1,0 +1,122 @@
+"""Questions about runs, answered from the store: shared by the engine and by readers in other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+import trio
+
+from durable_trio._engine.ids import key_of_id
+from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
+from durable_trio._info import STATUS_CODES, RunInfo, RunStatus
+from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.view import run_info
+from durable_trio._store.base import Store, Stored
+
+T = TypeVar("T")
+
+MAX_PAGE = 10_000
+
+
+class Reader:
+    """Reads runs of one store.
+
+    Args:
+        store: from where.
+        codec: knows the user's types; a lenient one shows values of types it does not know.
+    """
+
+    def __init__(self, store: Store, codec: Codec) -> None:
+        self._store = store
+        self._codec = codec
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call something that reads from the disk, off the Trio thread. A checkpoint."""
+        if self._store.threaded:
+            return await trio.to_thread.run_sync(function, *arguments)
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    def find(self, run_id: str) -> bytes | None:
+        """The key of the run with this id."""
+        if not isinstance(run_id, str):
+            raise InputError(f"a run's id is a str, not {type(run_id).__name__}: {run_id!r}")
+        try:
+            alias = run_id.encode()
+        except UnicodeEncodeError:
+            return None
+        # Longer than any id that start() takes, so there is no such run.
+        if 0 < len(alias) <= 255 and (key := self._store.find(alias)) is not None:
+            return key
+        return key_of_id(run_id)
+
+    def load(self, run_id: str, *, with_rows: bool = True) -> Stored:
+        """The stored run.
+
+        Raises:
+            RunNotFound: there is none with this id.
+            StoreCorrupt: it is damaged.
+        """
+        key = self.find(run_id)
+        stored = None if key is None else self._store.load(key, with_rows=with_rows)
+        # A run with an id of its own cannot be found by its key.
+        if stored is None or self._codec.decode_header(stored.header).id != run_id:
+            shown = run_id if len(run_id) <= 80 else f"{run_id[:80]}…"
+            raise RunNotFound(f"there is no run {shown!r} in {self._store.path or 'this engine'}")
+        return stored
+
+    def get(self, run_id: str) -> RunInfo:
+        """Everything about one run, as it is recorded."""
+        return self.info(self.load(run_id), with_steps=True)
+
+    def info(self, stored: Stored, *, with_steps: bool) -> RunInfo:
+        """What a stored run says."""
+        header = self._codec.decode_header(stored.header)
+        records = self._codec.decode_rows(stored.rows)
+        return run_info(header, records, stored.status, with_steps=with_steps)
+
+    def list(
+        self,
+        status: RunStatus | Collection[RunStatus] | None,
+        workflow: str | None,
+        limit: int,
+        after: str | None,
+    ) -> list[RunInfo]:
+        """A page of runs, newest first; runs that cannot be read are left out."""
+        codes = status_codes(status)
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+            raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
+        number = None
+        if workflow is not None:
+            numbers = {name: number for number, name in self._store.workflow_names().items()}
+            number = numbers.get(workflow)
+            if number is None:
+                return []
+        before = None if after is None else self.load(after, with_rows=False).run
+        page = self._store.page(workflow=number, statuses=codes, before=before, limit=limit)
+        infos = []
+        for stored in page:
+            if stored.error is None:
+                try:
+                    infos.append(self.info(stored, with_steps=False))
+                except StoreCorrupt:
+                    continue
+        return infos
+
+
+def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] | None:
+    """The codes of one or several statuses; None for any.
+
+    Raises:
+        InputError: there is no such status.
+    """
+    if status is None:
+        return None
+    names: Collection[RunStatus] = [status] if isinstance(status, str) else status  # type: ignore[list-item]
+    for name in names:
+        if name not in STATUS_CODES:
+            raise InputError(f"there is no status {name!r}; there are: {', '.join(STATUS_CODES)}")
+    return {STATUS_CODES[name] for name in names}
+
+

@@ -1,0 +1,133 @@
+"""What happens on opening: every unfinished run is found through the index and goes on, or is blocked.
+
+Only the headers are read then. A run's journal is read when the run gets its place, so that opening does
+not depend on how much was done before, and not at all on the runs that have ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from durable_trio._definition.outline import explain_difference
+from durable_trio._definition.plan import Plan
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.run import RunState
+from durable_trio._errors import StoreCorrupt, StoreError
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
+from durable_trio._snapshot.records import Header
+from durable_trio._snapshot.view import Journal
+from durable_trio._store.base import Stored
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+_logger = logging.getLogger("durable_trio")
+_PAGE = 1000
+_UNENDED = tuple(code for code in STATUS_CODES.values() if code < FIRST_ENDED_CODE)
+
+
+async def recover(engine: Engine) -> None:
+    """Queue every run that has not ended, those that had begun first."""
+    after: bytes | None = None
+    while True:
+        keys = await engine.reader.call(lambda: engine.store.keys(_UNENDED, after=after, limit=_PAGE))
+        if not keys:
+            break
+        after = keys[-1][0]
+        for stored in await engine.reader.call(lambda: [_load(engine, key) for key, _, _ in keys]):
+            if stored is not None:
+                _take_over(engine, stored)
+    engine.admit()
+
+
+def _load(engine: Engine, key: bytes) -> Stored | None:
+    try:
+        return engine.store.load(key, with_rows=False)
+    except StoreCorrupt as error:
+        _logger.error("a run cannot be recovered, and is left as it is: %s", error)
+        return None
+
+
+def _take_over(engine: Engine, stored: Stored) -> None:
+    try:
+        header = engine.codec.decode_header(stored.header)
+    except StoreError as error:
+        # Its input cannot be read here, perhaps because a type is not registered now. Nothing is lost.
+        header = engine.codec.decode_header_leniently(stored.header)
+        plan, reason = None, str(error)
+    else:
+        plan, reason = _plan_for(engine, header)
+    run = RunState(engine, plan, header, stored.run, stored.workflow, indexed=stored.status)
+    run.seq = -1  # not known until the journal is read
+    run.begun = stored.status != STATUS_CODES["pending"]
+    engine.live[header.id] = run
+    if ARMED:
+        failpoint("recover.run")
+    if plan is None:
+        block(run, reason)
+    else:
+        run.status = "pending"
+        engine.admission.queue(run)
+
+
+def _plan_for(engine: Engine, header: Header) -> tuple[Plan | None, str]:
+    plan = engine.plans.get((header.workflow, header.version))
+    if plan is not None:
+        return plan, ""
+    versions = sorted(version for name, version in engine.plans if name == header.workflow)
+    have = f"only its versions {', '.join(map(repr, versions))}" if versions else "no workflow of that name"
+    return None, (
+        f"it was started by workflow {header.workflow!r} version {header.version!r}, and this engine has "
+        f"{have}; give it in open_engine(..., workflows=[...])"
+    )
+
+
+def block(run: RunState, reason: str) -> None:
+    """Set a run aside that cannot go on now. It is looked at again on every opening."""
+    run.status = "blocked"
+    run.reason = reason
+    if run.indexed != STATUS_CODES["blocked"]:
+        run.engine.committer.put(run, (), STATUS_CODES["blocked"])
+        run.engine.committer.soon()
+    if run.settled is not None:
+        run.settled.set()
+    _logger.warning("run %r is blocked: %s", run.id, reason)
+
+
+def load_journal(engine: Engine, run: RunState) -> bool:
+    """Read what is recorded of a run that gets its place; False if it cannot go on."""
+    try:
+        stored = engine.store.load(run.key)
+        assert stored is not None
+        run.seq = len(stored.rows)
+        run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
+    except StoreError as error:
+        if engine.failure is not None:
+            raise
+        block(run, str(error))
+        return False
+    if journal.cancel is not None and journal.ended is None:
+        # Somebody was told that it is cancelled; the run's task only has the end left to write.
+        run.stopped = True
+        run.reason = journal.cancel.reason
+    elif run.header.fingerprint != run.plan.fingerprint:
+        difference = _difference(engine, run, journal)
+        if difference is not None:
+            block(run, difference)
+            return False
+    return True
+
+
+def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:
+    old = engine.store.outline(run.header.fingerprint)
+    if old is None:
+        return "the definition that it was started by is not in the database, so it cannot be compared"
+    paths = {path for path, _ in (*journal.done, *journal.attempts)}
+    difference = explain_difference(json.loads(old), run.plan.outline, paths)
+    if difference is None:
+        return None
+    return f"its workflow was changed: {difference}; register the old definition too, under its own version"
+
+

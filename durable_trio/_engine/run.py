@@ -1,0 +1,125 @@
+"""One run in memory: what its task, its blocks and the engine share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+from durable_trio._context import StepScope
+from durable_trio._definition.plan import Plan
+from durable_trio._engine.committer import Ledger
+from durable_trio._info import RunStatus
+from durable_trio._snapshot.records import Header
+from durable_trio._snapshot.view import Journal
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+
+class Outcome(NamedTuple):
+    """How a node ended, and the record that says so (encoded, not yet handed over).
+
+    ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
+    ``is_context`` is False), or the reason of an error. ``errors`` maps paths to reasons, the node's own
+    first; ``next`` is where a Goto leads, or FINISH.
+    """
+
+    status: int
+    value: Any
+    record: bytes
+    next: str | None = None
+    is_context: bool = True
+    errors: dict[str, Any] | None = None
+    ended_at: float = 0.0  # of a recalled outcome, so that several can be put in the order of time
+
+
+class Ending(NamedTuple):
+    """The terminal state of a run: ``value`` is the frozen result, or the reason."""
+
+    status: RunStatus
+    value: Any
+    errors: dict[str, Any]
+
+
+class RunState(Ledger):
+    """A run that has not ended, or whose end somebody is still looking at.
+
+    Everything here is touched by the Trio thread alone; the committer's part is in ``Ledger``.
+    """
+
+    __slots__ = (
+        "_plan",
+        "begun",
+        "ended",
+        "ending",
+        "engine",
+        "header",
+        "id",
+        "input",
+        "journal",
+        "reason",
+        "scope",
+        "scopes",
+        "settled",
+        "status",
+        "stopped",
+        "waits",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        plan: Plan | None,
+        header: Header,
+        key: bytes,
+        number: int,
+        *,
+        seq: int = 0,
+        indexed: int | None = None,
+    ) -> None:
+        super().__init__(key, number, seq=seq, indexed=indexed)
+        self.engine = engine
+        self._plan = plan  # None while it is blocked
+        self.header = header
+        self.id = header.id
+        self.input: dict[str, Any] = header.input
+        self.journal: Journal | None = None  # what was recorded before this process took the run up
+        self.status: RunStatus = "pending"
+        self.begun = False  # it had begun when this process took it up
+        self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
+        self.scopes: set[StepScope] = set()  # what is under way, for those who ask
+        self.stopped = False  # cancelled: no step starts any more
+        self.reason: Any = None  # why it was cancelled
+        self.ending = False  # its end is handed over
+        self.ended: Ending | None = None  # its end is on disk
+        self.settled: trio.Event | None = None  # set when it has ended or cannot go on here
+        # Whether a step's successor waits until the step is on disk.
+        self.waits = (plan is not None and plan.durability or engine.durability) == "sync"
+
+    @property
+    def plan(self) -> Plan:
+        """The definition it runs by."""
+        assert self._plan is not None
+        return self._plan
+
+    def put(self, *records: bytes) -> None:
+        """Hand records over to the committer, in the order in which things happened."""
+        self.engine.committer.put(self, records)
+
+    @property
+    def cancellation_cause(self) -> str:
+        """What the record of a branch says that was cancelled together with its run."""
+        return "the run was cancelled" if self.reason is None else f"the run was cancelled: {self.reason}"
+
+    async def recorded(self) -> None:
+        """Wait until what was put is on disk, if this run's durability asks for that. Not cancellable."""
+        if self.waits:
+            await self.engine.committer.durable()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def new_scope(self) -> StepScope:
+        """A scope for a task of this run."""
+        header = self.header
+        return StepScope(self.id, self.key, header.workflow, header.version)

@@ -1,0 +1,127 @@
+"""One step with its attempts, from its context to the record of its outcome.
+
+Between the return of a body and the hand-over of its record there is no await: a cancellation that
+arrives in that moment cannot lose the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from durable_trio._context import StepScope
+from durable_trio._definition.nodes import StepNode
+from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.body import Place, Verdict
+from durable_trio._engine.run import Outcome, RunState
+from durable_trio._snapshot.records import OK, STEP, Attempt, Done
+from durable_trio._speedups.context import share
+
+
+async def run_step(
+    run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], visit: int, place: Place
+) -> Outcome:
+    """Run a step until it has an outcome. Attempts that failed are recorded on the way.
+
+    A cancellation leaves no outcome: the caller knows who cancelled, and what that means.
+    """
+    engine = run.engine
+    path = node.path
+    retry = node.retry
+    scope.path = path
+    scope.kind = STEP
+    scope.visit = visit
+    attempt = 1
+    if run.journal is not None:
+        failed = run.journal.attempts.pop((path, visit), None)
+        if failed is not None and retry is not None:
+            attempt = scope.attempt = failed.attempt + 1
+            # The wall clock may have jumped while nobody ran; no wait is longer than the policy's.
+            await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
+    while True:
+        scope.attempt = attempt
+        verdict = await run_body(
+            run, scope, base, f"step {node.name!r}", place, node.timeout, body.call_step, engine, node
+        )
+        duration = engine.monotonic() - scope.begun
+        if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
+            break
+        delay = retry.delay(attempt)
+        failed = Attempt(path, visit, attempt, scope.started, duration, verdict.data, engine.now() + delay)
+        run.put(engine.codec.encode(failed))
+        if ARMED:
+            failpoint("attempt.put")
+        await run.recorded()
+        await _back_off(run, scope, delay)
+        attempt += 1
+    status, form, data, removed, value, next_, is_context, _, _ = verdict
+    done = Done(path, visit, STEP, status, attempt, scope.started, duration, form, data, removed, next_)
+    scope.path = None
+    errors = None if status == OK else {path: value}
+    return Outcome(status, value, engine.codec.encode(done), next_, is_context, errors)
+
+
+async def run_body(
+    run: RunState,
+    scope: StepScope,
+    base: dict[str, Any],
+    what: str,
+    place: Place,
+    timeout: float | None,
+    call: Callable[..., Awaitable[Any]],
+    *arguments: Any,
+) -> Verdict:
+    """Enter a user's function once, as ``call(*arguments, ctx)``, and judge what comes of it.
+
+    Only a cancellation (and what is no ``Exception``) leaves this as an exception.
+    """
+    engine = run.engine
+    if run.stopped or engine.draining:
+        await trio.sleep_forever()  # no body is entered any more: whoever stopped this will cancel it
+    scope.started = engine.now()
+    scope.begun = engine.monotonic()
+    ctx = scope.context = share(base)
+    if ARMED:
+        failpoint("body.before")
+    engine.bodies += 1
+    try:
+        if timeout is None:
+            value = await call(*arguments, ctx)
+        else:
+            with trio.CancelScope(relative_deadline=timeout) as limit:
+                value = await call(*arguments, ctx)
+            if limit.cancelled_caught:
+                return body.timed_out(engine.codec, what, timeout, scope.attempt)
+        if ARMED:
+            failpoint("body.after")
+    except trio.Cancelled:
+        raise
+    except BaseException as error:
+        verdict = body.raised(engine.codec, error, scope.attempt)
+        if engine.closing:
+            # The engine is leaving and the body was being cancelled; what it raised meanwhile says
+            # nothing about the step, which runs again when the run goes on.
+            await trio.sleep_forever()
+        return verdict
+    finally:
+        engine.bodies -= 1
+        if engine.draining and not engine.bodies:
+            engine.drained.set()
+        body.restore_contextvars(scope)
+    return body.returned(
+        engine.codec, what, base, ctx, value, scope.attempt, place=place, targets=run.plan.index
+    )
+
+
+async def _back_off(run: RunState, scope: StepScope, delay: float) -> None:
+    """Wait before the next attempt. The wait is measured by Trio's clock, which does not jump."""
+    scope.due = run.engine.now() + delay
+    await trio.sleep(max(delay, 0.0))
+    scope.due = None
+    if ARMED:
+        failpoint("attempt.due")
+
+

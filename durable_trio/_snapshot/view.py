@@ -1,0 +1,252 @@
+"""What a run's header and records say, without the workflow's definition.
+
+``Journal`` is the index that a recovery needs: which outcomes still count. ``run_info`` is the fold that
+shows a run to a user: it applies every record in order, as the engine did when it wrote them. Both are one
+pass over the records; the fold shares unchanged values between contexts and costs a shallow copy per step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+from durable_trio._errors import StoreCorrupt, StoreError
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_NAMES, RunInfo, StepInfo, StepStatus
+from durable_trio._snapshot.records import (
+    DELTA,
+    KIND_NAMES,
+    NODE_STATUS_NAMES,
+    OK,
+    RESULTS,
+    SAME,
+    SEQUENCE,
+    VALUE,
+    Attempt,
+    CancelRequested,
+    Done,
+    Ended,
+    Header,
+    Record,
+)
+from durable_trio._speedups.context import apply_delta
+from durable_trio._values import Err, Ok
+
+RESULTS_KEY: Final = "__results__"
+
+_Visit = tuple[str, int]  # path and visit
+_RELATIVE: Final = (SAME, DELTA, RESULTS)
+
+
+class Journal:
+    """What of a run's records still counts.
+
+    Attributes:
+        done: (path, visit) to the outcome, in the order in which they ended; an outcome that was not OK
+            is gone after a ``Retried``.
+        attempts: (path, visit) to the last failed attempt of a node that has no outcome yet.
+        cancel: set if the run is to be cancelled.
+        ended: set if the run has ended, and was not retried since.
+        updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
+    """
+
+    __slots__ = ("attempts", "cancel", "done", "ended", "updated")
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.done: dict[_Visit, Done] = {}
+        self.attempts: dict[_Visit, Attempt] = {}
+        self.cancel: CancelRequested | None = None
+        self.ended: Ended | None = None
+        self.updated = 0.0
+        for record in records:
+            self._add(record)
+
+    def _add(self, record: Record) -> None:
+        if isinstance(record, Done):
+            key = (record.path, record.visit)
+            self.done.pop(key, None)  # so that a later outcome stands where it happened
+            self.done[key] = record
+            self.attempts.pop(key, None)
+            at = record.started + record.duration
+        elif isinstance(record, Attempt):
+            self.attempts[record.path, record.visit] = record
+            at = record.started + record.duration
+        elif isinstance(record, Ended):
+            self.ended = record
+            at = record.at
+        elif isinstance(record, CancelRequested):
+            self.cancel = record
+            at = record.at
+        else:
+            self._retry()
+            at = record.at
+        self.updated = max(self.updated, at)
+
+    def _retry(self) -> None:
+        self.ended = self.cancel = None
+        self.attempts.clear()
+        for key in [key for key, done in self.done.items() if done.status != OK]:
+            del self.done[key]
+
+
+def run_info(header: Header, records: Sequence[Record], status_code: int, *, with_steps: bool) -> RunInfo:
+    """Show a run as its records say that it stands.
+
+    Args:
+        header: the run's header.
+        records: its records, in order.
+        status_code: the status that the index has of it.
+        with_steps: whether to list the steps too.
+
+    Raises:
+        StoreCorrupt: the records contradict each other, or hold what no engine writes.
+    """
+    try:
+        return _run_info(header, records, status_code, with_steps)
+    except StoreError:
+        raise
+    except Exception as error:  # records that are well-formed one by one may fit together in no way
+        raise StoreCorrupt(
+            f"the records of run {header.id!r} do not fit together ({type(error).__name__}: {error}): they "
+            "are not what was written; restore the run from a backup, or delete it"
+        ) from error
+
+
+def _run_info(header: Header, records: Sequence[Record], status_code: int, with_steps: bool) -> RunInfo:
+    journal = Journal(records)
+    status = STATUS_NAMES[status_code]
+    given = _Given(journal, header.input, records)
+    if with_steps:
+        steps = list(_steps(journal, given))
+    else:
+        steps = []
+        for done in journal.done.values():
+            if "/" not in done.path:
+                given.value_of(done)
+    ended = journal.ended
+    return RunInfo(
+        id=header.id,
+        workflow=header.workflow,
+        version=header.version,
+        status=status,
+        input=header.input,
+        context=given.context,
+        result=given.context if status == "completed" else None,
+        error=None if ended is None else ended.reason,
+        errors=dict(ended.errors) if ended is not None and ended.errors else {},
+        created_at=_instant(header.created),
+        updated_at=_instant(max(header.created, journal.updated)),
+        finished_at=None if ended is None else _instant(ended.at),
+        current_step=None if status_code >= FIRST_ENDED_CODE else _current_step(journal),
+        queue=header.queue,
+        priority=header.priority,
+        parent=header.parent,
+        steps=steps,
+    )
+
+
+def data_of(journal: Journal, done: Done, base: dict[Any, Any]) -> Any:
+    """What a node passed on, or the reason of its error, from the context that it was given.
+
+    Raises:
+        KeyError: a branch that the record of a block names has no record.
+    """
+    form = done.form
+    if form == SAME:
+        return base
+    if form == DELTA:
+        return apply_delta(base, done.data, done.removed or [], False)
+    if form == RESULTS:
+        results = {key: _branch_result(journal, path, done.visit, base) for key, path in done.data}
+        return {**base, RESULTS_KEY: results}
+    return done.data
+
+
+def _branch_result(journal: Journal, path: str, visit: int, base: dict[Any, Any]) -> Ok[Any] | Err[Any]:
+    branch = journal.done[path, visit]
+    data = data_of(journal, branch, base)
+    return Ok(data) if branch.status == OK else Err(data)
+
+
+def _steps(journal: Journal, given: _Given) -> Iterator[StepInfo]:
+    for done in journal.done.values():
+        ok = done.status == OK
+        value = given.value_of(done)
+        yield StepInfo(
+            path=done.path,
+            kind=KIND_NAMES[done.kind],
+            visit=done.visit,
+            status=cast("StepStatus", NODE_STATUS_NAMES[done.status]),
+            attempt=done.attempt,
+            started_at=_instant(done.started) if done.attempt else None,
+            duration=done.duration if done.attempt else None,
+            result=value if ok else None,
+            error=None if ok else value,
+        )
+    for attempt in journal.attempts.values():
+        # What waited for its next attempt when the run ended has no record of its own end.
+        waits = journal.ended is None
+        yield StepInfo(
+            path=attempt.path,
+            visit=attempt.visit,
+            status="retrying" if waits else "cancelled",
+            attempt=attempt.attempt,
+            started_at=_instant(attempt.started),
+            duration=attempt.duration,
+            error=attempt.reason,
+            due_at=_instant(attempt.due) if waits else None,
+        )
+
+
+class _Given:
+    """Which context each node was given, as far as the records tell; asked for in their order.
+
+    A block's parts all get the context that the block was given, a sequence's each the one that the part
+    before it left. Which of the two a node is, its own record says, and that comes after its parts: while
+    it is under way, what its later parts were given is not clear, and their results are not shown.
+    """
+
+    def __init__(self, journal: Journal, base: dict[Any, Any], records: Iterable[Record]) -> None:
+        self._journal = journal
+        self._kinds = {record.path: record.kind for record in records if isinstance(record, Done)}
+        self._next: dict[_Visit, dict[Any, Any] | None] = {}
+        self.context = base
+
+    def value_of(self, done: Done) -> Any:
+        """What the node passed on, or its reason; None if that is not clear yet."""
+        parent = done.path.rpartition("/")[0]
+        given = self._to_parts_of(parent, done.visit)
+        value: Any = None
+        if given is not None or done.form not in _RELATIVE:
+            value = data_of(self._journal, done, given or {})
+        if done.status == OK and done.form != VALUE:
+            if not parent:
+                self.context = value
+            elif parent in self._kinds:
+                if self._kinds[parent] == SEQUENCE:
+                    self._next[parent, done.visit] = value
+            elif "/" in parent and done.form != SAME:
+                self._next[parent, done.visit] = None
+        return value
+
+    def _to_parts_of(self, path: str, visit: int) -> dict[Any, Any] | None:
+        if not path:
+            return self.context
+        key = (path, visit)
+        if key not in self._next:
+            self._next[key] = self._to_parts_of(path.rpartition("/")[0], visit)
+        return self._next[key]
+
+
+def _current_step(journal: Journal) -> str | None:
+    if journal.attempts:
+        return next(reversed(journal.attempts))[0].partition("/")[0]
+    if journal.done:
+        last = next(reversed(journal.done.values()))
+        top, _, below = last.path.partition("/")
+        return top if below else last.next or None
+    return None
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,140 @@
+"""One batch of writes, sorted into tables, and how it goes into a transaction.
+
+A transaction that found the map full is dead, so a batch can be written any number of times: what can be
+worked out ahead is worked out once, and everything else is read from the transaction at hand. No key is put
+twice in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from struct import Struct
+
+import lmdb
+
+from durable_trio._errors import InputError
+from durable_trio._store.base import Write
+from durable_trio._store.environment import Tables
+from durable_trio._store.seal import seal, unseal
+
+STATE_KEY = b"state"
+
+_row_key = Struct(">16sI").pack
+_index_key = Struct(">HB16s").pack
+_workflow = Struct(">H").pack
+_batch_number = Struct(">Q")
+_count = Struct(">HBQ")
+
+Counts = Mapping[tuple[int, int], int]
+_Items = list[tuple[bytes, bytes]]
+
+
+class Batch:
+    """What a sequence of writes comes to.
+
+    Args:
+        writes: checked already.
+    """
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self._deletions: list[Write] = []
+        self._runs: _Items = []
+        self._rows: _Items = []
+        self._aliases: _Items = []
+        self._left: list[bytes] = []  # index entries
+        self._entered: _Items = []
+        self._moves: Counter[tuple[int, int]] = Counter()
+        for write in writes:
+            if write.delete:
+                self._deletions.append(write)
+            else:
+                self._add(write)
+        for items in (self._runs, self._rows, self._aliases, self._entered):
+            items.sort()
+        self._left.sort()
+
+    def _add(self, write: Write) -> None:
+        run, workflow, new = write.run, write.workflow, write.new
+        if write.header is not None:
+            self._runs.append((run, seal(run, _workflow(workflow) + write.header)))
+        if write.alias is not None:
+            self._aliases.append((write.alias, seal(write.alias, run)))
+        if write.row is not None:
+            key = _row_key(run, write.seq)
+            self._rows.append((key, seal(key, write.row)))
+        if new is not None and new != write.old:
+            key = _index_key(workflow, new, run)
+            self._entered.append((key, seal(key, b"")))
+            self._moves[workflow, new] += 1
+            if write.old is not None:
+                self._left.append(_index_key(workflow, write.old, run))
+                self._moves[workflow, write.old] -= 1
+
+    def write(self, txn: lmdb.Transaction, tables: Tables) -> int:
+        """Put everything into a transaction; the number of the batch.
+
+        Raises:
+            InputError: the batch contradicts what is stored.
+        """
+        number, counts = read_state(txn, tables)
+        counts.update(self._moves)
+        # Deletions first: an alias may go from one run to another in one batch.
+        for deletion in self._deletions:
+            counts.update(_delete(txn, tables, deletion))
+        for key in self._left:
+            if not txn.delete(key, db=tables.index):
+                raise InputError(f"run {key[3:].hex()} is not indexed under status {key[2]}")
+        _insert(txn, tables.runs, self._runs, "run {!r} is already stored")
+        _insert(txn, tables.aliases, self._aliases, "alias {!r} already names another run")
+        _insert(txn, tables.journal, self._rows, "journal row {!r} (run, number) is already stored")
+        _insert(txn, tables.index, self._entered, "index entry {!r} (workflow, status, run) is already stored")
+        state = pack_state(number + 1, counts)
+        txn.put(STATE_KEY, seal(STATE_KEY, state), db=tables.meta)
+        return number + 1
+
+
+def _insert(txn: lmdb.Transaction, table: lmdb._Database, items: _Items, taken: str) -> None:
+    if not items:
+        return
+    with txn.cursor(table) as cursor:
+        before = txn.stat(table)["entries"]
+        cursor.putmulti(items, overwrite=False)
+        if txn.stat(table)["entries"] - before == len(items):
+            return
+    raise InputError(taken.format(_first_taken(txn, table, items)))
+
+
+def _first_taken(txn: lmdb.Transaction, table: lmdb._Database, items: _Items) -> bytes:
+    """Which of these keys was there before; what the transaction has put itself is taken out for that."""
+    return items[0][0]
+
+
+def _delete(txn: lmdb.Transaction, tables: Tables, write: Write) -> dict[tuple[int, int], int]:
+    """Delete what is there of a run; how that changes the counts."""
+    run, alias = write.run, write.alias
+    txn.delete(run, db=tables.runs)
+    with txn.cursor(tables.journal) as cursor:
+        found = cursor.set_range(run)
+        while found and cursor.key().startswith(run):
+            found = cursor.delete() and bool(cursor.key())
+    if alias is not None and txn.get(alias, db=tables.aliases) == seal(alias, run):
+        txn.delete(alias, db=tables.aliases)
+    if write.old is not None and txn.delete(_index_key(write.workflow, write.old, run), db=tables.index):
+        return {(write.workflow, write.old): -1}
+    return {}
+
+
+def read_state(txn: lmdb.Transaction, tables: Tables) -> tuple[int, Counter[tuple[int, int]]]:
+    """The number of the last batch, and how many runs there are by (workflow, status)."""
+    state = unseal("meta", STATE_KEY, txn.get(STATE_KEY, b"", tables.meta))
+    (number,) = _batch_number.unpack_from(state)
+    counted = _count.iter_unpack(state[_batch_number.size :])
+    return number, Counter({(workflow, status): count for workflow, status, count in counted})
+
+
+def pack_state(number: int, counts: Counts) -> bytes:
+    """The counterpart of ``read_state``; pairs without runs are left out."""
+    pairs = ((workflow, status, count) for (workflow, status), count in counts.items() if count > 0)
+    return _batch_number.pack(number) + b"".join(_count.pack(*pair) for pair in pairs)

@@ -1,0 +1,83 @@
+"""One writer per database: a ``flock`` on a file of its own, which the kernel gives back when its owner dies.
+
+The lock is on ``writer.lock`` and not on LMDB's files: LMDB lets any number of processes write in turn, while
+two engines on one database would run the same workflows. The file is never removed, since a second file of
+that name would be a second lock. What it holds, the owner's process id, is only there to be shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from durable_trio._errors import StoreError, StoreLocked
+
+
+class WriterLock:
+    """The lock on one database, held from here until ``release``.
+
+    Raises:
+        StoreLocked: somebody has it; says who.
+        StoreError: the lock file cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"cannot open {path} for writing: {error.strerror}; give this user write access to the "
+                "directory, or open the database with readonly=True"
+            ) from error
+        try:
+            self._take()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreLocked(self._owner()) from None
+        except OSError as error:
+            raise StoreError(f"cannot lock {self.path}: {error.strerror}") from error
+        found = os.fstat(self._fd)
+        self.identity = (found.st_dev, found.st_ino)
+        # The name is only shown; a full disk must not keep anybody from opening a database to make room.
+        with contextlib.suppress(OSError):
+            os.fchmod(self._fd, 0o600)
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _owner(self) -> str:
+        where = self.path.parent
+        try:
+            pid = int(os.pread(self._fd, 32, 0))
+        except (OSError, ValueError):
+            return f"{where} is open for writing in another process; stop that one first, or open it readonly"
+        if pid == os.getpid():
+            return (
+                f"{where} is already open for writing in this process ({pid}); use that engine, or close it "
+                "first: a database has one writer"
+            )
+        return (
+            f"{where} is open for writing in process {pid}; stop that one first, or open it with readonly=True: "
+            "a database has one writer"
+        )
+
+    def release(self) -> None:
+        """Give the lock back. Calling it twice is fine."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
+            self.drop()
+
+    def drop(self) -> None:
+        """Forget the lock without touching it: in a forked child, whose parent still holds it."""
+        # Closing one of several descriptors of an open file leaves its flock alone; LOCK_UN would not.
+        fd, self._fd = self._fd, -1
+        os.close(fd)
