@@ -10,6 +10,8 @@ from durable_trio._context import parallel_result as parallel_result
 from durable_trio._context import parallel_results as parallel_results
 from durable_trio._context import step_info as step_info
 from durable_trio._definition.workflow import Workflow as Workflow
+from durable_trio._engine.client import Client as Client
+from durable_trio._engine.client import open_client as open_client
 from durable_trio._engine.engine import Engine as Engine
 from durable_trio._engine.handle import Run as Run
 from durable_trio._engine.lifetime import open_engine as open_engine

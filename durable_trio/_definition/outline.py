@@ -43,14 +43,15 @@ class _Place:
 class _Comparison:
     """Two definitions, by path, and what a run has of them.
 
-    ``reached`` are the recorded nodes and the blocks around them, in the order of the records, which makes
-    the answer the same each time.
+    ``reached`` are the recorded nodes and the blocks around them, sorted: so the answer is the same each time,
+    and an outer block comes first, since when it is gone that is what the sentence should be about.
     """
 
     before: dict[str, _Place]
     after: dict[str, _Place]
-    recorded: dict[str, None]
-    reached: dict[str, None]
+    recorded: frozenset[str]
+    reached: tuple[str, ...]
+    targets: tuple[str, ...]
 
     def explain(self) -> str | None:
         """The first thing that keeps a node that was reached from meaning the same."""
@@ -63,6 +64,11 @@ class _Comparison:
             # of it is about what it is now.
             if was is not None:
                 both.append((now, was))
+        for name in self.targets:
+            if name not in self.after:
+                return (
+                    f"a recorded jump leads to {name!r}, which the definition no longer has at the top level"
+                )
         # A node that moved is out of order as well; that it moved says more, so that is looked for first.
         for compare in (self.changed, self.reordered, self.gained):
             for now, was in both:
@@ -123,7 +129,9 @@ class _Comparison:
         return None
 
 
-def explain_difference(old: Outline, new: Outline, recorded_paths: Iterable[str]) -> str | None:
+def explain_difference(
+    old: Outline, new: Outline, recorded_paths: Iterable[str], jump_targets: Iterable[str] = ()
+) -> str | None:
     """One sentence that says what no longer fits, or None when every recorded path keeps its meaning.
 
     Args:
@@ -131,15 +139,16 @@ def explain_difference(old: Outline, new: Outline, recorded_paths: Iterable[str]
         new: the outline of the definition that is to go on with it.
         recorded_paths: the paths that the run has outcomes of. What the engine itself records below a node
             (``"charge/__sleep"``) stands for the node.
+        jump_targets: the top-level names that recorded jumps lead to; the last of them may have no record
+            of its own yet.
     """
-    recorded = {path.partition("/__")[0]: None for path in recorded_paths}
-    # Outer blocks first: when one of them is gone, that is what the sentence should be about.
-    reached = dict.fromkeys(outer for path in recorded for outer in _with_outer(path))
+    recorded = frozenset(path.partition("/__")[0] for path in recorded_paths)
     comparison = _Comparison(
         before={place.path: place for place in _places(old["nodes"], "", None)},
         after={place.path: place for place in _places(new["nodes"], "", None)},
         recorded=recorded,
-        reached=reached,
+        reached=tuple(sorted({outer for path in recorded for outer in _with_outer(path)})),
+        targets=tuple(sorted(jump_targets)),
     )
     return comparison.explain()
 
@@ -152,7 +161,7 @@ def _places(nodes: list[Outline], prefix: str, parent: _Place | None) -> Iterato
 
 
 def _with_outer(path: str) -> Iterator[str]:
-    """The paths of the blocks around a node, outermost first, and its own."""
+    """The paths of the blocks around a node, and its own."""
     names = path.split("/")
     for depth in range(1, len(names) + 1):
         yield "/".join(names[:depth])

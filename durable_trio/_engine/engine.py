@@ -30,6 +30,7 @@ from durable_trio._engine.walk import end, run_to_end
 from durable_trio._errors import DefinitionError, EngineClosed, InputError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._snapshot.records import CancelRequested, Header, Retried
 from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Store, Write
@@ -56,6 +57,7 @@ class Engine:
     ) -> None:
         self.store = store
         self.codec = codec
+        self.lenient = Codec(TypeRegistry(lenient=True))  # reads what the engine's own codec cannot
         self.plans = {(plan.workflow, plan.version): plan for plan in registered.values()}
         self.numbers = numbers
         self.durability = durability

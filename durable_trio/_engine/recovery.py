@@ -55,7 +55,7 @@ def _take_over(engine: Engine, stored: Stored) -> None:
         header = engine.codec.decode_header(stored.header)
     except StoreError as error:
         # Its input cannot be read here, perhaps because a type is not registered now. Nothing is lost.
-        header = engine.codec.decode_header_leniently(stored.header)
+        header = engine.lenient.decode_header(stored.header)
         plan, reason = None, str(error)
     else:
         plan, reason = _plan_for(engine, header)

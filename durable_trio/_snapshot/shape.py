@@ -103,8 +103,10 @@ class EnumShape:
                         return member
         elif isinstance(stored, str) and stored in self.cls.__members__:
             return self.cls.__members__[stored]
+        # In hexadecimal, as Python refuses to write a huge number in decimal.
+        shown = f"{stored:#x}" if isinstance(stored, int) else repr(stored)
         raise TypeChanged(
-            f"{self.name} has no member {stored!r}, which is stored: give the class that member again"
+            f"{self.name} has no member {shown:.80}, which is stored: give the class that member again"
         )
 
 

@@ -86,7 +86,17 @@ class Journal:
         self.ended = self.cancel = None
         self.attempts.clear()
         for key in [key for key, done in self.done.items() if done.status != OK]:
-            del self.done[key]
+            if not self._is_settled(*key):
+                del self.done[key]
+
+    def _is_settled(self, path: str, visit: int) -> bool:
+        """Whether a node above this one ended well: then its errors were dealt with there."""
+        while path:
+            path = path.rpartition("/")[0]
+            above = self.done.get((path, visit))
+            if above is not None and above.status == OK:
+                return True
+        return False
 
 
 def run_info(header: Header, records: Sequence[Record], status_code: int, *, with_steps: bool) -> RunInfo:

@@ -87,7 +87,7 @@ class Wire:
         self._writers: dict[type, Callable[[Any, int], Any]] = {
             int: self._write_int,
             str: self._write_str,
-            list: self._write_list,
+            list: self._write_items,
             dict: self._write_dict,
             tuple: self._write_tuple,
             set: self._write_set,
@@ -169,9 +169,6 @@ class Wire:
             return Ext(SURROGATES, value.encode("utf-8", "surrogatepass"))
         return value
 
-    def _write_list(self, value: list[Any], depth: int) -> Any:
-        return self._write_items(value, depth)
-
     def _write_items(self, value: list[Any] | tuple[Any, ...], depth: int) -> Any:
         wire = self.wire
         wired = [wire(item, depth) for item in value]
@@ -180,10 +177,9 @@ class Wire:
 
     def _write_dict(self, value: dict[Any, Any], depth: int) -> Any:
         wire = self.wire
-        if all(type(key) is str or type(key) is int for key in value):
-            wired = {wire(key, depth): wire(item, depth) for key, item in value.items()}
-            if all(type(key) is not Ext for key in wired):
-                return value if all(map(_is, wired.values(), value.values())) else wired
+        if all((type(key) is str or type(key) is int) and wire(key, depth) is key for key in value):
+            wired = [wire(item, depth) for item in value.values()]
+            return value if all(map(_is, wired, value.values())) else dict(zip(value, wired, strict=True))
         flat = [wire(part, depth) for pair in value.items() for part in pair]
         return Ext(PAIRS, self._encode(flat))
 

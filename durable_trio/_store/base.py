@@ -248,10 +248,12 @@ def check_writes(writes: Iterable[Write]) -> None:
         if write.delete:
             continue
         is_new = write.header is not None
-        if is_new != (write.new is not None and write.old is None) or (write.alias is not None and not is_new):
+        if is_new != (write.new is not None and write.old is None) or (
+            write.alias is not None and not is_new
+        ):
             raise InputError(
-                f"run {run.hex()}: a new run has a header and a `new` status and no `old` one, any other run has no "
-                "header and no alias, and changes its status from `old` to `new`"
+                f"run {run.hex()}: a new run has a header and a `new` status and no `old` one; any other run "
+                "has no header and no alias, and changes its status from `old` to `new`"
             )
         if write.alias is not None:
             check_key(write.alias, "an alias")

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from struct import Struct
 
 import lmdb
 
 from durable_trio._errors import InputError
 from durable_trio._store.base import Write
-from durable_trio._store.environment import Tables
-from durable_trio._store.seal import seal, unseal
+from durable_trio._store.environment import Tables, Transaction
+from durable_trio._store.seal import describe, seal, unseal
 
 STATE_KEY = b"state"
 
@@ -72,7 +71,7 @@ class Batch:
                 self._left.append(_index_key(workflow, write.old, run))
                 self._moves[workflow, write.old] -= 1
 
-    def write(self, txn: lmdb.Transaction, tables: Tables) -> int:
+    def write(self, txn: Transaction, tables: Tables) -> int:
         """Put everything into a transaction; the number of the batch.
 
         Raises:
@@ -84,49 +83,45 @@ class Batch:
         for deletion in self._deletions:
             counts.update(_delete(txn, tables, deletion))
         for key in self._left:
-            if not txn.delete(key, db=tables.index):
+            if not txn.delete(key, db=tables.statuses):
                 raise InputError(f"run {key[3:].hex()} is not indexed under status {key[2]}")
-        _insert(txn, tables.runs, self._runs, "run {!r} is already stored")
-        _insert(txn, tables.aliases, self._aliases, "alias {!r} already names another run")
-        _insert(txn, tables.journal, self._rows, "journal row {!r} (run, number) is already stored")
-        _insert(txn, tables.index, self._entered, "index entry {!r} (workflow, status, run) is already stored")
+        _insert(txn, tables.runs, "runs", self._runs)
+        _insert(txn, tables.aliases, "aliases", self._aliases)
+        _insert(txn, tables.journal, "journal", self._rows)
+        _insert(txn, tables.statuses, "statuses", self._entered)
         state = pack_state(number + 1, counts)
         txn.put(STATE_KEY, seal(STATE_KEY, state), db=tables.meta)
         return number + 1
 
 
-def _insert(txn: lmdb.Transaction, table: lmdb._Database, items: _Items, taken: str) -> None:
+def _insert(txn: Transaction, table: lmdb._Database, name: str, items: _Items) -> None:
+    """Put what must not be there yet."""
     if not items:
         return
     with txn.cursor(table) as cursor:
-        before = txn.stat(table)["entries"]
-        cursor.putmulti(items, overwrite=False)
-        if txn.stat(table)["entries"] - before == len(items):
-            return
-    raise InputError(taken.format(_first_taken(txn, table, items)))
+        _, added = cursor.putmulti(items, overwrite=False)
+    if added != len(items):
+        # What this transaction has put is as it should be; what differs was there before.
+        taken = next((key for key, value in items if txn.get(key, db=table) != value), items[0][0])
+        raise InputError(f"{describe(name, taken)}: it, or another of this batch, is already stored")
 
 
-def _first_taken(txn: lmdb.Transaction, table: lmdb._Database, items: _Items) -> bytes:
-    """Which of these keys was there before; what the transaction has put itself is taken out for that."""
-    return items[0][0]
-
-
-def _delete(txn: lmdb.Transaction, tables: Tables, write: Write) -> dict[tuple[int, int], int]:
+def _delete(txn: Transaction, tables: Tables, write: Write) -> dict[tuple[int, int], int]:
     """Delete what is there of a run; how that changes the counts."""
     run, alias = write.run, write.alias
     txn.delete(run, db=tables.runs)
     with txn.cursor(tables.journal) as cursor:
-        found = cursor.set_range(run)
-        while found and cursor.key().startswith(run):
-            found = cursor.delete() and bool(cursor.key())
+        if cursor.set_range(run):
+            while cursor.key().startswith(run):
+                cursor.delete()  # and go to the next; past the end, the key is empty
     if alias is not None and txn.get(alias, db=tables.aliases) == seal(alias, run):
         txn.delete(alias, db=tables.aliases)
-    if write.old is not None and txn.delete(_index_key(write.workflow, write.old, run), db=tables.index):
+    if write.old is not None and txn.delete(_index_key(write.workflow, write.old, run), db=tables.statuses):
         return {(write.workflow, write.old): -1}
     return {}
 
 
-def read_state(txn: lmdb.Transaction, tables: Tables) -> tuple[int, Counter[tuple[int, int]]]:
+def read_state(txn: Transaction, tables: Tables) -> tuple[int, Counter[tuple[int, int]]]:
     """The number of the last batch, and how many runs there are by (workflow, status)."""
     state = unseal("meta", STATE_KEY, txn.get(STATE_KEY, b"", tables.meta))
     (number,) = _batch_number.unpack_from(state)

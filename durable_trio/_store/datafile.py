@@ -68,7 +68,9 @@ def check_data_file(path: Path) -> DataFile:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise StoreCorrupt(f"{path} is missing, though its database is complete otherwise; {_RESTORE}") from None
+        raise StoreCorrupt(
+            f"{path} is missing, though its database is complete otherwise; {_RESTORE}"
+        ) from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:
@@ -79,7 +81,9 @@ def check_data_file(path: Path) -> DataFile:
         os.close(fd)
 
 
-_RESTORE = "restore the directory from a backup, or, to begin anew without its runs, remove the whole directory"
+_RESTORE = (
+    "restore the directory from a backup, or, to begin anew without its runs, remove the whole directory"
+)
 
 
 def _check(path: Path, fd: int) -> DataFile:
@@ -93,8 +97,8 @@ def _check(path: Path, fd: int) -> DataFile:
     pages = found.st_size // newest.page_size
     if pages <= newest.last_page and not _tail_is_free(fd, newest, pages):
         raise StoreCorrupt(
-            f"{path} is cut short: it has {found.st_size} bytes, and its pages up to number {newest.last_page} "
-            f"need {(newest.last_page + 1) * newest.page_size}; {_RESTORE}"
+            f"{path} is cut short: it has {found.st_size} bytes, and {newest.last_page + 1} pages need "
+            f"{(newest.last_page + 1) * newest.page_size}; {_RESTORE}"
         )
     return DataFile((found.st_dev, found.st_ino), newest.map_size, newest.transaction)
 
@@ -108,10 +112,12 @@ def _read_meta(path: Path, fd: int, number: int, page_size: int) -> _Meta:
     magic, version, _, map_size, page_bytes = fields[:5]
     free_root, main_root, last_page, transaction = fields[11], fields[19], fields[20], fields[21]
     if magic != MAGIC or not flags & _META:
-        raise StoreCorrupt(f"{path}: its meta page {number} is damaged, or it is no LMDB data file; {_RESTORE}")
+        raise StoreCorrupt(
+            f"{path}: its meta page {number} is damaged, or it is no LMDB data file; {_RESTORE}"
+        )
     if version != VERSION:
         raise StoreError(
-            f"{path} is in LMDB's data format {version}; this library reads and writes format {VERSION} (LMDB 0.9)"
+            f"{path} is in LMDB's data format {version}; this library uses format {VERSION} (LMDB 0.9)"
         )
     plausible = (
         256 <= page_bytes <= 0x8000
@@ -150,7 +156,11 @@ def _free_records(fd: int, meta: _Meta, pages: int, number: int, depth: int) -> 
         return
     page = _read_pages(fd, meta, pages, number, 1)
     _, _, flags, lower, _ = _PAGE.unpack_from(page)
-    if depth == 0 or flags & (_BRANCH | _LEAF) not in {_BRANCH, _LEAF} or not _PAGE.size <= lower <= len(page):
+    if (
+        depth == 0
+        or flags & (_BRANCH | _LEAF) not in {_BRANCH, _LEAF}
+        or not _PAGE.size <= lower <= len(page)
+    ):
         raise _DamagedError
     for offset in memoryview(page)[_PAGE.size : lower & ~1].cast("H"):
         if offset + _NODE.size > len(page):

@@ -1,48 +1,35 @@
-"""One LMDB environment per data file and process, shared by the stores that use it.
+"""One LMDB environment: its tables, its transactions, and room for it to grow.
 
-LMDB must not be opened twice on one file in one process, a map must not be replaced under a reader, and an
-environment must not be used after a fork. All three are looked after here, so that a store can think in
-transactions:
-
-``Gate``
-    Readers go through in any number; who replaces the map waits until none is inside, and keeps new ones
-    out meanwhile. About 0.3 µs per read. Reads are short by contract, so growing waits for little.
-``Environment``
-    The tables, the gate, and the lock that makes writers take turns. A full map is doubled, and the
-    transaction that found it full, which is dead by then, is done again.
-registry
-    By device and inode of the data file, so that no alias of a path opens it a second time.
-fork
-    A fork waits until no transaction is under way (a commit is waited for, so that the child's copy is at
-    rest). In the child the copy is closed, which touches nothing of the parent's, and each use of a store
-    from before says to open the database in the child.
+A map must not be replaced while somebody reads through it, so readers pass a gate that growing closes.
+Writers take turns at ``write_lock``, growing included. A full map is doubled, and the transaction that found
+it full, which is dead by then, is done again by whoever began it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, TypeAlias
 
 import lmdb
 
-from durable_trio._errors import StoreCorrupt, StoreError, StoreFull, StoreLocked
+from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._store import identity
+from durable_trio._store.failures import again, explain
+from durable_trio._store.gate import Gate
 from durable_trio._store.lock import WriterLock
 
 MAX_READERS = 1022  # read transactions at a time, over all processes; 64 bytes each in lock.mdb
-TABLES = ("runs", "journal", "index", "aliases", "workflows", "outlines", "meta")
-SMALLEST_MAP = 1 << 16
+SMALLEST_MAP = 1 << 17
 _PAGE = resource.getpagesize()
-_FORK_PATIENCE = 10.0  # seconds that a fork waits for a commit; a disk that hangs must not hang a fork
 
-FileIdentity = tuple[int, int]  # device and inode
+FileIdentity: TypeAlias = tuple[int, int]  # device and inode
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 class Tables(NamedTuple):
@@ -51,7 +38,7 @@ class Tables(NamedTuple):
     Attributes:
         runs: run → workflow number, header.
         journal: run, row number → row.
-        index: workflow number, status, run → nothing.
+        statuses: workflow number, status, run → nothing: the index.
         aliases: alias → run.
         workflows: name → number.
         outlines: fingerprint → outline.
@@ -60,69 +47,31 @@ class Tables(NamedTuple):
 
     runs: lmdb._Database
     journal: lmdb._Database
-    index: lmdb._Database
+    statuses: lmdb._Database
     aliases: lmdb._Database
     workflows: lmdb._Database
     outlines: lmdb._Database
     meta: lmdb._Database
 
 
-class Gate:
-    """Many who pass, or one who closes it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
-        self._closed = False
-
-    def enter(self) -> None:
-        """Go in; waits while the gate is closed. Whoever is inside must not enter again."""
-        with self._lock:
-            while self._closed:
-                self._changed.wait()
-            self._inside += 1
-
-    def leave(self) -> None:
-        """Go out again."""
-        with self._lock:
-            self._inside -= 1
-            if self._closed and not self._inside:
-                self._changed.notify_all()
-
-    def close(self, timeout: float | None = None) -> bool:
-        """Keep everybody out; waits until nobody is inside.
-
-        Args:
-            timeout: seconds to wait at most; None: as long as it takes.
-
-        Returns:
-            False if the time was up; the gate is open then.
-        """
-        with self._lock:
-            if not self._changed.wait_for(lambda: not self._closed, timeout):
-                return False
-            self._closed = True
-            if self._changed.wait_for(lambda: not self._inside, timeout):
-                return True
-            self._closed = False
-            self._changed.notify_all()
-            return False
-
-    def open(self) -> None:
-        """Let them in again."""
-        with self._lock:
-            self._closed = False
-            self._changed.notify_all()
-
-
 class Environment:
     """An open LMDB environment with its tables.
 
+    Args:
+        directory: of a complete database that has passed all checks.
+        data_file: device and inode of its data file when it was checked.
+        readonly: never write through it.
+        map_size: bytes to begin with.
+
     Attributes:
         dead: why nothing can be used any more, or None.
+        foreign: it belongs to the process that this one was forked from.
         writer: the writer lock of the store that writes through this environment, or None.
         write_lock: held for a whole write transaction, growing included.
+
+    Raises:
+        StoreError: LMDB will not open it.
+        StoreCorrupt: it lacks a table.
     """
 
     def __init__(self, directory: Path, data_file: FileIdentity, *, readonly: bool, map_size: int) -> None:
@@ -131,14 +80,13 @@ class Environment:
         self.data_file = data_file
         self.users = 0
         self.dead: StoreError | None = None
+        self.foreign = False
         self.writer: WriterLock | None = None
         self.write_lock = threading.Lock()
         self._gate = Gate()
         self._env = open_lmdb_environment(directory, readonly=readonly, map_size=map_size)
         try:
-            self._files = {name: _file_identity(directory / name) for name in (identity.DATA, identity.LOCK)}
-            if self._files[identity.DATA] != data_file:
-                raise StoreError(f"{directory / identity.DATA} was replaced while it was being opened; try again")
+            self._files = _identities(directory, data_file)
             self.tables = self._open_tables()
             self._env.reader_check()  # slots of readers that were killed would hold on to old pages for ever
         except lmdb.Error as error:
@@ -150,10 +98,11 @@ class Environment:
 
     def _open_tables(self) -> Tables:
         try:
-            return Tables(*(self._env.open_db(name.encode(), create=False) for name in TABLES))
+            return Tables(*(self._env.open_db(name.encode(), create=False) for name in Tables._fields))
         except (lmdb.NotFoundError, lmdb.IncompatibleError) as error:
             raise StoreCorrupt(
-                f"{self.directory / identity.DATA} lacks a table ({error}); restore the directory from a backup"
+                f"{self.directory / identity.DATA} lacks a table ({error}); restore the directory from a "
+                "backup"
             ) from error
 
     def check_files(self) -> None:
@@ -162,60 +111,59 @@ class Environment:
         Raises:
             StoreError: yes; names the file.
         """
-        expected: list[tuple[Path, FileIdentity]] = [
-            (self.directory / name, found) for name, found in self._files.items()
-        ]
-        if self.writer is not None:
-            expected.append((self.writer.path, self.writer.identity))
-        for path, found in expected:
+        writer = self.writer
+        for path, expected in (
+            *self._files,
+            *([(os.fspath(writer.path), writer.identity)] if writer else ()),
+        ):
             try:
-                now = os.stat(path)
+                found = os.stat(path)  # noqa: PTH116 - three of these before each commit: Path.stat takes twice as long
             except OSError as error:
                 raise StoreError(
-                    f"{path} cannot be found any more ({error.strerror}): it was removed, moved or unmounted while "
-                    "the database was open; nothing was written. Stop this process, restore the file, start again"
+                    f"{path} cannot be found any more ({error.strerror}): it was removed, moved or unmounted "
+                    "while the database was open; nothing was written. Stop this process, put the file back, "
+                    "and start again"
                 ) from None
-            if (now.st_dev, now.st_ino) != found:
+            if (found.st_dev, found.st_ino) != expected:
                 raise StoreError(
                     f"{path} was replaced by another file while the database was open; nothing was written. "
-                    "Stop this process, put the right file in place, start again"
+                    "Stop this process, put the right file in place, and start again"
                 )
 
-    def begin_write(self) -> lmdb.Transaction:
+    def begin_write(self) -> Transaction:
         """A write transaction. Hold ``write_lock`` from before until after it."""
         return self._again(lambda: self._env.begin(write=True), holding_write_lock=True)
 
-    def begin_read(self) -> lmdb.Transaction:
+    def begin_read(self) -> Transaction:
         """A read transaction, within the gate; end it with ``end_read``."""
-        self._gate.enter()
         try:
-            if self.dead is not None:
-                raise again(self.dead)
-            return self._env.begin()
+            return self._enter_and_begin()
         except (lmdb.MapResizedError, lmdb.ReadersFullError):
-            self._gate.leave()
-        except BaseException:
-            self._gate.leave()
-            raise
-        return self._again(self._enter_and_begin, holding_write_lock=False)
+            return self._again(self._enter_and_begin, holding_write_lock=False)
 
-    def _enter_and_begin(self) -> lmdb.Transaction:
+    def _enter_and_begin(self) -> Transaction:
         self._gate.enter()
         try:
+            self.check_alive()
             return self._env.begin()
         except BaseException:
             self._gate.leave()
             raise
 
-    def end_read(self, txn: lmdb.Transaction) -> None:
+    def check_alive(self) -> None:
+        """Raise what it died of, if it did."""
+        if self.dead is not None:
+            raise again(self.dead)
+
+    def end_read(self, txn: Transaction) -> None:
         """End a read transaction."""
         try:
             txn.abort()
         finally:
             self._gate.leave()
 
-    def _again(self, begin: Callable[[], lmdb.Transaction], *, holding_write_lock: bool) -> lmdb.Transaction:
-        """Begin; where another process made the file larger than our map, or was killed reading, mend that."""
+    def _again(self, begin: Callable[[], Transaction], *, holding_write_lock: bool) -> Transaction:
+        """Begin; if the file has outgrown our map, or killed readers hold all slots, mend that first."""
         for _ in range(8):
             try:
                 return begin()
@@ -246,6 +194,19 @@ class Environment:
         finally:
             self._gate.open()
 
+    def has_panicked(self) -> bool:
+        """Did LMDB give up, because it cannot tell what a failed write of a meta page left behind?"""
+        self._gate.enter()
+        try:
+            self._env.begin().abort()
+        except lmdb.PanicError:
+            return True
+        except lmdb.Error:
+            return False
+        finally:
+            self._gate.leave()
+        return False
+
     def reader_check(self) -> int:
         """Free the slots of readers that were killed; how many there were."""
         return self._env.reader_check()
@@ -264,11 +225,18 @@ class Environment:
             self._env.close()
             self._gate.open()
 
-    def pause(self) -> bool:
-        """Before a fork: let no transaction begin, and wait for those under way; False if that takes too long."""
-        if not self.write_lock.acquire(timeout=_FORK_PATIENCE):
+    def pause(self, patience: float) -> bool:
+        """Before a fork: let no transaction begin, and wait for those under way.
+
+        Args:
+            patience: seconds to wait for a commit, and for reads, at most.
+
+        Returns:
+            False if the time was up; nothing is paused then.
+        """
+        if not self.write_lock.acquire(timeout=patience):
             return False
-        if not self._gate.close(_FORK_PATIENCE):
+        if not self._gate.close(patience):
             self.write_lock.release()
             return False
         return True
@@ -279,7 +247,12 @@ class Environment:
         self.write_lock.release()
 
     def abandon(self, *, at_rest: bool) -> None:
-        """After a fork, in the child: never touch the parent's database."""
+        """After a fork, in the child: never touch the parent's database.
+
+        Args:
+            at_rest: ``pause`` came to its end before the fork.
+        """
+        self.foreign = True
         self.dead = StoreError(
             f"{self.directory} was opened before this process was forked, and cannot be used after it; "
             "open the database in the child"
@@ -290,8 +263,6 @@ class Environment:
             # Closing ends no lock of the parent's and frees none of its reader slots, as those belong to
             # another process id; without it this process could not open the database itself.
             self._env.close()
-            self._gate.open()
-            self.write_lock.release()
         else:
             _kept_for_ever.append(self._env)  # closing would wait for a thread that is only in the parent
 
@@ -304,7 +275,7 @@ class Reading:
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
-    def __enter__(self) -> lmdb.Transaction:
+    def __enter__(self) -> Transaction:
         try:
             self._txn = self._environment.begin_read()
         except lmdb.Error as error:
@@ -338,7 +309,7 @@ def open_lmdb_environment(directory: Path, *, readonly: bool, map_size: int) -> 
             create=False,
             mode=0o700,
             max_readers=MAX_READERS,
-            max_dbs=len(TABLES),
+            max_dbs=len(Tables._fields),
             # A spare transaction keeps its slot in lock.mdb, and a forked child that closes its copy of
             # the environment would free that slot under the parent.
             max_spare_txns=0,
@@ -350,108 +321,15 @@ def open_lmdb_environment(directory: Path, *, readonly: bool, map_size: int) -> 
         raise StoreError(f"cannot open {directory}: {error.strerror}") from error
 
 
-def explain(error: lmdb.Error, directory: Path) -> StoreError:
-    """What an error of LMDB means, as one of ours."""
-    if isinstance(error, (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)):
-        return StoreCorrupt(f"the database in {directory} is damaged ({error}); restore it from a backup")
-    if isinstance(error, lmdb.PanicError):
-        return StoreError(
-            f"the database in {directory} cannot be used since a write to it failed; open it again ({error})"
-        )
-    if isinstance(error, lmdb.ReadersFullError):
-        return StoreError(
-            f"{MAX_READERS} reads of {directory} are under way at once, over all processes; try again later"
-        )
-    code = error.code
-    if code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} or (code == errno.EIO and _is_full(directory)):
-        return StoreFull(
-            f"no space is left for the database in {directory} ({error}); make room, or raise the quota or the "
-            "limit on file size, and open it again"
-        )
-    if code in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return StoreError(
-            f"no permission to use the database in {directory} ({error}): reading needs write access to "
-            f"{identity.LOCK}, writing needs it to {identity.DATA} as well"
-        )
-    return StoreError(f"the database in {directory} cannot be used: {error}")
+def _identities(directory: Path, data_file: FileIdentity) -> list[tuple[str, FileIdentity]]:
+    """Path and identity of LMDB's files, as they are now."""
+    identities = []
+    for name in (identity.DATA, identity.LOCK):
+        found = (directory / name).stat()
+        identities.append((os.fspath(directory / name), (found.st_dev, found.st_ino)))
+    if identities[0][1] != data_file:
+        raise StoreError(f"{directory / identity.DATA} was replaced while it was being opened; try again")
+    return identities
 
 
-def _is_full(directory: Path) -> bool:
-    """Was it for lack of space that a write came out short, which LMDB reports as an I/O error?"""
-    try:
-        disk = os.statvfs(directory)
-        size = (directory / identity.DATA).stat().st_size
-    except OSError:
-        return False
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    return disk.f_bavail * disk.f_frsize < 1 << 20 or (limit != resource.RLIM_INFINITY and size + (1 << 20) > limit)
-
-
-def again(error: StoreError) -> StoreError:
-    """A fresh copy to raise: one exception raised twice would gather tracebacks."""
-    return type(error)(*error.args)
-
-
-def _file_identity(path: Path) -> FileIdentity:
-    found = path.stat()
-    return found.st_dev, found.st_ino
-
-
-class Registry:
-    """The environments that are open in this process."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self._open: dict[FileIdentity, Environment] = {}
-        self._paused: list[Environment] = []
-        self._locked = False
-
-    def borrow(self, data_file: FileIdentity, make: Callable[[], Environment], *, readonly: bool) -> Environment:
-        """The environment of this file, opened by ``make`` if it is not open. Hold ``lock``."""
-        found = self._open.get(data_file)
-        if found is None:
-            found = self._open[data_file] = make()
-        elif found.dead is not None:
-            raise StoreError(f"{found.dead} (this process still has it open: close those stores first)")
-        elif found.readonly and not readonly:
-            raise StoreLocked(
-                f"this process has {found.directory} open with readonly=True, and LMDB opens a file once per "
-                "process: close that store first, or open for writing before reading"
-            )
-        found.users += 1
-        return found
-
-    def give_back(self, environment: Environment) -> None:
-        """Close the environment with its last user."""
-        with self.lock:
-            environment.users -= 1
-            if not environment.users:
-                self._open.pop(environment.data_file, None)
-                environment.close()
-
-    def before_fork(self) -> None:
-        self._locked = self.lock.acquire(timeout=_FORK_PATIENCE)
-        self._paused = [environment for environment in list(self._open.values()) if environment.pause()]
-
-    def after_fork_in_parent(self) -> None:
-        for environment in self._paused:
-            environment.resume()
-        self._paused = []
-        if self._locked:
-            self.lock.release()
-
-    def after_fork_in_child(self) -> None:
-        for environment in self._open.values():
-            environment.abandon(at_rest=environment in self._paused)
-        # The lock may be held by a thread that is only in the parent.
-        self.__init__()  # type: ignore[misc]
-
-
-registry = Registry()
 _kept_for_ever: list[lmdb.Environment] = []
-
-os.register_at_fork(
-    before=lambda: registry.before_fork(),  # noqa: PLW0108 - looked up at each fork, so that tests can watch
-    after_in_parent=lambda: registry.after_fork_in_parent(),  # noqa: PLW0108
-    after_in_child=lambda: registry.after_fork_in_child(),  # noqa: PLW0108
-)

@@ -17,14 +17,15 @@ from durable_trio._errors import StoreError
 MOUNTINFO = Path("/proc/self/mountinfo")
 
 _NETWORK = frozenset({
-    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "lustre",
-    "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf", "vmhgfs",
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs",
+    "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3", "smbfs",
+    "vboxsf", "vmhgfs",
 })  # fmt: skip
 # What follows "fuse."; other FUSE file systems, such as fuse-overlayfs, keep their files on this machine.
 _NETWORK_FUSE = frozenset({
-    "azurefile", "blobfuse", "blobfuse2", "ceph", "ceph-fuse", "curlftpfs", "davfs", "davfs2", "gcsfuse", "geesefs",
-    "glusterfs", "goofys", "juicefs", "mfs", "moosefs", "mount-s3", "mountpoint-s3", "rclone", "s3fs", "seaweedfs",
-    "smbnetfs", "sshfs", "vmhgfs-fuse", "weed",
+    "azurefile", "blobfuse", "blobfuse2", "ceph", "ceph-fuse", "curlftpfs", "davfs", "davfs2", "gcsfuse",
+    "geesefs", "glusterfs", "goofys", "juicefs", "mfs", "moosefs", "mount-s3", "mountpoint-s3", "rclone",
+    "s3fs", "seaweedfs", "smbnetfs", "sshfs", "vmhgfs-fuse", "weed",
 })  # fmt: skip
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -43,8 +44,8 @@ def refuse_network(path: Path) -> None:
     found = mount_of(os.path.realpath(path), lines)
     if found is not None and is_network(found[1]):
         raise StoreError(
-            f"{path} is on {found[0]!r}, a network file system ({found[1]}), where LMDB's memory map and locks "
-            "do not work and data is lost silently; put the database on a local disk"
+            f"{path} is on {found[0]!r}, a network file system ({found[1]}), where LMDB's memory map and "
+            "locks do not work and data is lost silently; put the database on a local disk"
         )
 
 
@@ -76,4 +77,4 @@ def mount_of(path: str, mountinfo: Iterable[str]) -> tuple[str, str] | None:
 
 
 def _contains(point: str, path: str) -> bool:
-    return point == "/" or path == point or path.startswith(point + "/")
+    return point in {"/", path} or path.startswith(point + "/")

@@ -60,7 +60,7 @@ def inspect(directory: Path) -> Found:
         StoreError: something that is not a database of ours, or nothing this user may look at.
     """
     try:
-        names = set(os.listdir(directory))
+        names = {entry.name for entry in directory.iterdir()}
     except FileNotFoundError:
         return Found.MISSING
     except NotADirectoryError:
@@ -79,8 +79,8 @@ def inspect(directory: Path) -> Found:
         return Found.EMPTY
     if DATA in names:
         raise StoreError(
-            f"{directory} holds {DATA} without {IDENTITY}: it is the database of another program, or that file "
-            "was removed; restore it from a backup, or give another path"
+            f"{directory} holds {DATA} without {IDENTITY}: it is the database of another program, or that "
+            "file was removed; restore it from a backup, or give another path"
         )
     raise StoreError(
         f"{directory} is not empty and holds no database of this library (it has {foreign[0]!r}); "
@@ -101,7 +101,9 @@ def read_identity(directory: Path) -> Identity:
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise StoreCorrupt(f"{path} is damaged ({error}); restore it from a backup of this database") from error
+        raise StoreCorrupt(
+            f"{path} is damaged ({error}); restore it from a backup of this database"
+        ) from error
     match found:
         case {"format": "durable-trio", "version": int(version)} if version > FORMAT_VERSION:
             raise StoreError(
@@ -142,7 +144,8 @@ def creation(directory: Path) -> Iterator[Identity]:
     """
     identity = Identity(str(uuid.uuid4()), datetime.now(UTC).isoformat(timespec="seconds"))
     text = json.dumps(
-        {"format": FORMAT, "version": FORMAT_VERSION, "uuid": identity.uuid, "created": identity.created}, indent=2
+        {"format": FORMAT, "version": FORMAT_VERSION, "uuid": identity.uuid, "created": identity.created},
+        indent=2,
     )
     unfinished = directory / UNFINISHED
     try:
@@ -157,7 +160,9 @@ def creation(directory: Path) -> Iterator[Identity]:
         unfinished.replace(directory / IDENTITY)
         sync_directory(directory)
     except OSError as error:
-        raise StoreError(f"cannot create a database in {directory}: {error.strerror} ({error.filename})") from error
+        raise StoreError(
+            f"cannot create a database in {directory}: {error.strerror} ({error.filename})"
+        ) from error
 
 
 def _write(path: Path, data: bytes) -> None:

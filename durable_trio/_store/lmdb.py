@@ -5,8 +5,8 @@ mapped (``datafile.py``) and on what (``filesystem.py``) is known before LMDB se
 
 A batch is written table by table, each in key order, so that LMDB finds most keys next to the one before.
 py-lmdb gives up the GIL at every put; how many puts a batch makes is what its time depends on once the loop
-thread is busy. Hence: one row per run and batch, an index move only where the status changes, and batch number
-and counts together in one value.
+thread is busy. Hence: one row per run and batch, an index move only where the status changes, and batch
+number and counts together in one value.
 
 A commit that fails leaves the store refusing commits: LMDB may have lost the pages that a failed fsync was
 about, so it is neither repeated nor followed by another. Reading goes on unless LMDB itself gave up.
@@ -15,37 +15,46 @@ about, so it is neither repeated nor followed by another. Reading goes on unless
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from heapq import merge
+from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 from pathlib import Path
-from struct import Struct
+from typing import TypeVar
 
 import lmdb
 
-from durable_trio._errors import InputError, StoreCorrupt, StoreError
+from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._store import identity
-from durable_trio._store.base import MAX_WORKFLOW, Store, Stored, StoreStatistics, Write, check_key, check_writes
-from durable_trio._store.batch import Batch, Counts, pack_state, unpack_state
+from durable_trio._store.base import (
+    MAX_WORKFLOW,
+    Store,
+    Stored,
+    StoreStatistics,
+    Write,
+    check_key,
+    check_writes,
+)
+from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
 from durable_trio._store.datafile import check_data_file
 from durable_trio._store.environment import (
-    TABLES,
     Environment,
     Reading,
-    again,
-    explain,
+    Tables,
+    Transaction,
     open_lmdb_environment,
-    registry,
 )
+from durable_trio._store.failures import again, explain
 from durable_trio._store.filesystem import refuse_network
 from durable_trio._store.lock import WriterLock
-from durable_trio._store.seal import describe, seal, unseal
+from durable_trio._store.queries import load, load_or_error, newest_indexed, newest_runs, oldest_indexed
+from durable_trio._store.registry import registry
+from durable_trio._store.seal import seal, unseal
+
+_T = TypeVar("_T")
 
 DEFAULT_MAP_SIZE = 256 << 20
 
+_UUID_KEY = b"uuid"
 _CHECK_READERS_EVERY = 1024  # commits
-_LAST_KEY = b"\xff" * 17  # sorts after every run key
-_Key = tuple[bytes, int, int]  # run, workflow, status
 
 
 def open_lmdb(
@@ -76,7 +85,9 @@ def open_lmdb(
 
 def _open_reader(directory: Path, map_size: int) -> LmdbStore:
     if identity.inspect(directory) is not identity.Found.COMPLETE:
-        raise StoreError(f"there is no database in {directory}; check the path, or open it for writing to create it")
+        raise StoreError(
+            f"there is no database in {directory}; check the path, or open it for writing to create it"
+        )
     return LmdbStore(_borrow(directory, map_size, readonly=True), None)
 
 
@@ -101,21 +112,15 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
     if readonly and not (directory / identity.LOCK).exists():
         # LMDB would create it; if a writer has the removed one open, the two would not see each other.
         raise StoreError(
-            f"{directory / identity.LOCK} is missing; if no process has the database open, open it for writing "
-            "once, which makes a new one"
+            f"{directory / identity.LOCK} is missing; if no process has the database open, open it for "
+            "writing once, which makes a new one"
         )
 
     def make() -> Environment:
         size = max(map_size, found.map_size)
         made = Environment(directory, found.identity, readonly=readonly, map_size=size)
         try:
-            with Reading(made) as txn:
-                sealed = txn.get(b"uuid", b"", made.tables.meta)
-            if unseal("meta", b"uuid", sealed).decode() != known.uuid:
-                raise StoreCorrupt(
-                    f"{directory / identity.DATA} and {directory / identity.IDENTITY} belong to two different "
-                    "databases; restore both from one backup"
-                )
+            _check_uuid(made, known.uuid)
         except BaseException:
             made.close()
             raise
@@ -124,15 +129,25 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
     return registry.borrow(found.identity, make, readonly=readonly)
 
 
+def _check_uuid(environment: Environment, expected: str) -> None:
+    with Reading(environment) as txn:
+        sealed = txn.get(_UUID_KEY, b"", environment.tables.meta)
+    if unseal("meta", _UUID_KEY, sealed) != expected.encode():
+        raise StoreCorrupt(
+            f"{identity.DATA} and {identity.IDENTITY} in {environment.directory} belong to two different "
+            "databases; restore both from one backup"
+        )
+
+
 def _create(directory: Path, map_size: int) -> None:
     with identity.creation(directory) as new:
         env = open_lmdb_environment(directory, readonly=False, map_size=map_size)
         try:
             # One transaction, so that no crash leaves half of the tables; they fit the smallest map.
             with env.begin(write=True) as txn:
-                tables = {name: env.open_db(name.encode(), txn=txn) for name in TABLES}
-                txn.put(b"uuid", seal(b"uuid", new.uuid.encode()), db=tables["meta"])
-                txn.put(b"state", seal(b"state", pack_state(0, {})), db=tables["meta"])
+                tables = {name: env.open_db(name.encode(), txn=txn) for name in Tables._fields}
+                txn.put(_UUID_KEY, seal(_UUID_KEY, new.uuid.encode()), db=tables["meta"])
+                txn.put(STATE_KEY, seal(STATE_KEY, pack_state(0, {})), db=tables["meta"])
         except lmdb.Error as error:
             raise explain(error, directory) from error
         finally:
@@ -151,59 +166,201 @@ class LmdbStore(Store):
         self._lock = lock
         self._closed = False
         self._broken: StoreError | None = None
-        try:
-            with Reading(environment) as txn:
-                self._batch, self._counts = self._state(txn)
-        except BaseException:
-            registry.give_back(environment)
-            raise
-        if lock is not None:
-            environment.writer = lock
+        environment.writer = lock or environment.writer
 
     # -- writing -------------------------------------------------------------------------------------
 
     def commit(self, writes: Sequence[Write]) -> int:
         check_writes(writes)
+        if not writes:
+            return self.batch_number()
+        batch = Batch(writes)
+        number = self._transact(lambda txn: batch.write(txn, self._tables))
+        if number % _CHECK_READERS_EVERY == 0:
+            self._environment.reader_check()
+        return number
+
+    def _transact(self, work: Callable[[Transaction], _T]) -> _T:
+        """Do ``work`` in a write transaction that is on disk when this returns; a full map is made larger."""
         with self._environment.write_lock:
             self._check_writable()
-            if not writes:
-                return self._batch
-            batch = Batch(writes)
-            if (self._batch + 1) % _CHECK_READERS_EVERY == 0:
-                self._environment.reader_check()
-            counts = self._transact(lambda txn: batch.write(txn, self._tables, self._batch + 1, self._counts))
-            self._batch += 1
-            self._counts = counts
-            return self._batch
+            while True:
+                try:
+                    return self._transact_once(work)
+                except lmdb.MapFullError:
+                    self._environment.grow()
+
+    def _transact_once(self, work: Callable[[Transaction], _T]) -> _T:
+        committing = False
+        try:
+            txn = self._environment.begin_write()
+            try:
+                result = work(txn)
+            except BaseException:
+                txn.abort()
+                raise
+            committing = True
+            txn.commit()
+        except lmdb.MapFullError:
+            raise
+        except lmdb.Error as error:
+            self._broken = self._failure(error, committing=committing)
+            raise again(self._broken) from error
+        return result
+
+    def _failure(self, error: lmdb.Error, *, committing: bool) -> StoreError:
+        """What a failed transaction means for what it wrote, and for this store from now on."""
+        meaning = explain(error, self.path)
+        unknown = committing and self._environment.has_panicked()
+        outcome = (
+            "whether this commit reached the disk is not known until the database is opened again"
+            if unknown
+            else "nothing of this commit was written"
+        )
+        failure = type(meaning)(f"{meaning}; {outcome}. What was committed before is safe")
+        if unknown:
+            self._environment.dead = failure
+        return failure
 
     def _check_writable(self) -> None:
         self._check_usable()
         if self._lock is None:
             raise StoreError(f"{self.path} was opened with readonly=True: open it for writing to change it")
+        if self._broken is None:
+            try:
+                self._environment.check_files()
+            except StoreError as error:
+                self._broken = error
         if self._broken is not None:
             raise again(self._broken)
-        try:
-            self._environment.check_files()
-        except StoreError as error:
-            self._broken = error
-            raise again(error) from error
 
-    def _transact[T](self, work: Callable[[lmdb.Transaction], T]) -> T:
-        """Do ``work`` in a write transaction, again with a larger map if it was full, and bring it to disk."""
-        while True:
-            committing = False
-            try:
-                txn = self._environment.begin_write()
-                try:
-                    result = work(txn)
-                    committing = True
-                    txn.commit()
-                except BaseException:
-                    txn.abort()
-                    raise
-                return result
-            except lmdb.MapFullError:
-                self._environment.grow()
-            except lmdb.Error as error:
-                self._broken = self._failure(error, committing=committing)
-                raise again(self._broken) from error
+    def workflow_number(self, name: str) -> int:
+        key = name.encode()
+        check_key(key, "a workflow's name")
+        with self._reading() as txn:
+            sealed = txn.get(key, db=self._tables.workflows)
+        if sealed is not None:
+            return _number(key, sealed)
+        return self._transact(lambda txn: self._allocate(txn, key))
+
+    def _allocate(self, txn: Transaction, key: bytes) -> int:
+        table = self._tables.workflows
+        if (sealed := txn.get(key, db=table)) is not None:
+            return _number(key, sealed)
+        number = 1 + max(self._workflows(txn), default=0)
+        if number > MAX_WORKFLOW:
+            raise StoreError(f"{self.path} has {MAX_WORKFLOW} workflow names already")
+        txn.put(key, seal(key, number.to_bytes(2)), db=table)
+        return number
+
+    def put_outline(self, fingerprint: bytes, outline: bytes) -> None:
+        if self.outline(fingerprint) is None:
+            sealed = seal(fingerprint, outline)
+            self._transact(
+                lambda txn: txn.put(fingerprint, sealed, overwrite=False, db=self._tables.outlines)
+            )
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def _reading(self) -> Reading:
+        self._check_usable()
+        return Reading(self._environment)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self.path} is closed: open the database again")
+        self._environment.check_alive()
+
+    def find(self, alias: bytes) -> bytes | None:
+        check_key(alias, "an alias")
+        with self._reading() as txn:
+            sealed = txn.get(alias, db=self._tables.aliases)
+        return None if sealed is None else unseal("aliases", alias, sealed)
+
+    def load(self, run: bytes, *, with_rows: bool = True) -> Stored | None:
+        with self._reading() as txn:
+            return load(txn, self._tables, run, with_rows=with_rows)
+
+    def page(
+        self,
+        *,
+        workflow: int | None = None,
+        statuses: Collection[int] | None = None,
+        before: bytes | None = None,
+        limit: int,
+    ) -> list[Stored]:
+        with self._reading() as txn:
+            if workflow is None and statuses is None:
+                runs = newest_runs(txn, self._tables, before)
+            else:
+                runs = newest_indexed(txn, self._tables, workflow, statuses, before)
+            return [load_or_error(txn, self._tables, found) for found in islice(runs, max(0, limit))]
+
+    def keys(
+        self, statuses: Collection[int], *, after: bytes | None = None, limit: int
+    ) -> list[tuple[bytes, int, int]]:
+        with self._reading() as txn:
+            return list(islice(oldest_indexed(txn, self._tables, statuses, after), max(0, limit)))
+
+    def counts(self) -> dict[tuple[int, int], int]:
+        with self._reading() as txn:
+            return dict(read_state(txn, self._tables)[1])
+
+    def workflow_names(self) -> dict[int, str]:
+        with self._reading() as txn:
+            return self._workflows(txn)
+
+    def _workflows(self, txn: Transaction) -> dict[int, str]:
+        with txn.cursor(self._tables.workflows) as cursor:
+            return {_number(key, sealed): key.decode() for key, sealed in cursor}
+
+    def outline(self, fingerprint: bytes) -> bytes | None:
+        check_key(fingerprint, "a fingerprint")
+        with self._reading() as txn:
+            sealed = txn.get(fingerprint, db=self._tables.outlines)
+        return None if sealed is None else unseal("outlines", fingerprint, sealed)
+
+    def last_run(self) -> bytes | None:
+        with self._reading() as txn, txn.cursor(self._tables.runs) as cursor:
+            return cursor.key() if cursor.last() else None
+
+    def batch_number(self) -> int:
+        with self._reading() as txn:
+            return read_state(txn, self._tables)[0]
+
+    def statistics(self) -> StoreStatistics:
+        with self._reading() as txn:
+            stats = [txn.stat(table) for table in (None, *self._tables)]
+            runs, rows = txn.stat(self._tables.runs)["entries"], txn.stat(self._tables.journal)["entries"]
+            number = read_state(txn, self._tables)[0]
+        map_size, readers = self._environment.info()
+        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+        return StoreStatistics(
+            path=self.path,
+            size=(self.path / identity.DATA).stat().st_size,
+            used=pages * stats[0]["psize"],
+            map_size=map_size,
+            runs=runs,
+            rows=rows,
+            readers=readers,
+            batch_number=number,
+        )
+
+    def close(self) -> None:
+        with registry.lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._environment.foreign:
+                return
+            # A commit under way ends first: until then, the lock and the environment are its own.
+            with self._environment.write_lock:
+                if self._lock is not None:
+                    self._environment.writer = None
+            registry.give_back(self._environment)
+            if self._lock is not None:
+                self._lock.release()
+
+
+def _number(name: bytes, sealed: bytes) -> int:
+    return int.from_bytes(unseal("workflows", name, sealed))

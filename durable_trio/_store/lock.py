@@ -65,8 +65,8 @@ class WriterLock:
                 "first: a database has one writer"
             )
         return (
-            f"{where} is open for writing in process {pid}; stop that one first, or open it with readonly=True: "
-            "a database has one writer"
+            f"{where} is open for writing in process {pid}; stop that one first, or open it with "
+            "readonly=True: a database has one writer"
         )
 
     def release(self) -> None:

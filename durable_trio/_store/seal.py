@@ -37,7 +37,9 @@ def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
     if version != VERSION or checksum != crc32(payload, crc32(key)):
         # A newer version of the library raises the version of the database, which is refused when it is
         # opened: another version byte here is damage.
-        raise StoreCorrupt(f"{describe(table, key)}: the checksum does not fit, the bytes were damaged on disk")
+        raise StoreCorrupt(
+            f"{describe(table, key)}: the checksum does not fit, the bytes were damaged on disk"
+        )
     return payload
 
 
@@ -48,7 +50,7 @@ def describe(table: str, key: bytes) -> str:
             return f"run {key.hex()}: its header (table 'runs')"
         case "journal":
             return f"run {key[:16].hex()}: row {int.from_bytes(key[16:])} of its journal (table 'journal')"
-        case "index":
-            return f"run {key[3:].hex()}: its index entry (table 'index')"
+        case "statuses":
+            return f"run {key[3:].hex()}: its status (table 'statuses')"
         case _:
             return f"table {table!r}, key {key!r}"

@@ -157,7 +157,7 @@ class TestKeys:
         with wf.parallel():
             wf.step(a, returns="stock")
             with mistake(
-                "workflow 'orders', step 'b': the result key 'stock' is taken by the step 'a' of the same parallel"
+                "workflow 'orders', step 'b': the result key 'stock' is taken by the step 'a' of the same"
             ):
                 wf.step(b, returns="stock")  # <-
             with mistake("step 'stock': the result key 'stock' is taken by the step 'a'", "returns="):

@@ -175,6 +175,20 @@ def test_what_the_engine_records_below_a_step_stands_for_the_step():
     assert explain_difference(outline(OLD), outline("b"), ["a/__sleep/1"]).startswith("step 'a' is recorded")
 
 
+def test_a_recorded_jump_must_still_lead_somewhere():
+    old = outline("a\nb\nc")
+    assert explain_difference(old, outline("a\nc"), ["a"], ["c"]) is None
+    gone = "a recorded jump leads to 'c', which the definition no longer has at the top level"
+    assert explain_difference(old, outline("a\nb"), ["a"], ["c"]) == gone
+    assert explain_difference(old, outline("a\nb\np:\n  c"), ["a"], ["c"]) == gone
+
+
+def test_of_several_differences_the_same_one_is_named_each_time_the_outermost_first():
+    paths = ["checks/ship/pack", "checks/ship", "checks", "a"]
+    for order in itertools.permutations(paths):
+        assert explain_difference(outline(OLD), outline("a"), order).startswith("block 'checks' is recorded")
+
+
 def test_paths_may_come_from_a_generator():
     assert explain_difference(outline("a\nb"), outline("b"), iter(["a"])) is not None
 

@@ -1,0 +1,164 @@
+"""What is read from LMDB, within a read transaction that the caller holds.
+
+The index holds a run under (workflow, status, run). What exists of the first two is found by seeking from one
+range to the next, two seeks each, so that neither a list of all statuses nor a scan is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from heapq import merge
+from struct import Struct
+from typing import TypeAlias
+
+from durable_trio._errors import StoreCorrupt
+from durable_trio._store.base import Stored
+from durable_trio._store.environment import Tables, Transaction
+from durable_trio._store.seal import describe, unseal
+
+Found: TypeAlias = tuple[bytes, int, int]  # run, workflow, status
+UNKNOWN = -1
+
+_index_key = Struct(">HB16s").pack
+_range = Struct(">HB")
+_AFTER_ALL = b"\xff" * 17  # sorts behind every run of a range
+
+
+def load(txn: Transaction, tables: Tables, run: bytes, *, with_rows: bool = True) -> Stored | None:
+    """See ``Store.load``."""
+    sealed = txn.get(run, db=tables.runs)
+    if sealed is None:
+        return None
+    workflow, header = _header(run, sealed)
+    status = _status(txn, tables, workflow, run)
+    rows = _rows(txn, tables, run) if with_rows else []
+    return Stored(run, header, rows, status, workflow)
+
+
+def load_or_error(txn: Transaction, tables: Tables, found: Found) -> Stored:
+    """A run for a page, whether it can be read or not."""
+    run, workflow, status = found
+    try:
+        stored = load(txn, tables, run)
+        if (
+            stored is not None
+            and status in {UNKNOWN, stored.status}
+            and workflow in {UNKNOWN, stored.workflow}
+        ):
+            return stored
+        error = StoreCorrupt(
+            f"{describe('runs', run)} is missing, although the run has a status"
+            if stored is None
+            else f"run {run.hex()} has two statuses, {stored.status} and {status} (table 'statuses')"
+        )
+    except StoreCorrupt as damage:
+        error = damage
+    return Stored(run, b"", [], status, workflow, error)
+
+
+def newest_runs(txn: Transaction, tables: Tables, before: bytes | None) -> Iterator[Found]:
+    """All runs, newest first; workflow and status are left to be looked up."""
+    with txn.cursor(tables.runs) as cursor:
+        if cursor.last() if before is None or not cursor.set_range(before) else cursor.prev():
+            for key in cursor.iterprev(keys=True, values=False):
+                yield key, UNKNOWN, UNKNOWN
+
+
+def newest_indexed(
+    txn: Transaction,
+    tables: Tables,
+    workflow: int | None,
+    statuses: Collection[int] | None,
+    before: bytes | None,
+) -> Iterator[Found]:
+    """Runs of a workflow, or with one of some statuses, newest first."""
+    ranges = [
+        _backwards(txn, tables, number, status, before)
+        for number, status in _ranges(txn, tables)
+        if (workflow is None or number == workflow) and (statuses is None or status in statuses)
+    ]
+    return merge(*ranges, reverse=True)
+
+
+def oldest_indexed(
+    txn: Transaction, tables: Tables, statuses: Collection[int], after: bytes | None
+) -> Iterator[Found]:
+    """Runs with one of some statuses, oldest first."""
+    ranges = [
+        _forwards(txn, tables, workflow, status, after)
+        for workflow, status in _ranges(txn, tables)
+        if status in statuses
+    ]
+    return merge(*ranges)
+
+
+def _header(run: bytes, sealed: bytes) -> tuple[int, bytes]:
+    payload = unseal("runs", run, sealed)
+    return int.from_bytes(payload[:2]), payload[2:]
+
+
+def _rows(txn: Transaction, tables: Tables, run: bytes) -> list[bytes]:
+    rows: list[bytes] = []
+    with txn.cursor(tables.journal) as cursor:
+        if cursor.set_range(run):
+            for key, sealed in cursor:
+                if not key.startswith(run):
+                    break
+                expected = run + len(rows).to_bytes(4)
+                if key != expected:
+                    raise StoreCorrupt(f"{describe('journal', expected)} is missing")
+                rows.append(unseal("journal", key, sealed))
+    return rows
+
+
+def _status(txn: Transaction, tables: Tables, workflow: int, run: bytes) -> int:
+    """Under which status is this run indexed? Seeks through the statuses that its workflow has."""
+    with txn.cursor(tables.statuses) as cursor:
+        status = 0
+        while status <= 0xFF and cursor.set_range(wanted := _index_key(workflow, status, run)):
+            key = cursor.key()
+            if key == wanted:
+                unseal("statuses", key, cursor.value())
+                return status
+            number, found = _range.unpack_from(key)
+            if number != workflow:
+                break
+            status = max(found, status + 1)
+    raise StoreCorrupt(f"{describe('statuses', _index_key(workflow, 0, run))} is missing")
+
+
+def _ranges(txn: Transaction, tables: Tables) -> list[tuple[int, int]]:
+    """Each (workflow, status) that has a run."""
+    ranges: list[tuple[int, int]] = []
+    with txn.cursor(tables.statuses) as cursor:
+        found = cursor.first()
+        while found:
+            key = cursor.key()
+            ranges.append(_range.unpack_from(key))
+            found = cursor.set_range(key[: _range.size] + _AFTER_ALL)
+    return ranges
+
+
+def _backwards(
+    txn: Transaction, tables: Tables, workflow: int, status: int, before: bytes | None
+) -> Iterator[Found]:
+    prefix = _range.pack(workflow, status)
+    with txn.cursor(tables.statuses) as cursor:
+        end = prefix + (_AFTER_ALL if before is None else before)
+        if cursor.prev() if cursor.set_range(end) else cursor.last():
+            for key in cursor.iterprev(keys=True, values=False):
+                if not key.startswith(prefix):
+                    break
+                yield key[_range.size :], workflow, status
+
+
+def _forwards(
+    txn: Transaction, tables: Tables, workflow: int, status: int, after: bytes | None
+) -> Iterator[Found]:
+    prefix = _range.pack(workflow, status)
+    with txn.cursor(tables.statuses) as cursor:
+        if cursor.set_range(prefix if after is None else prefix + after + b"\0"):
+            for key in cursor.iternext(keys=True, values=False):
+                if not key.startswith(prefix):
+                    break
+                yield key[_range.size :], workflow, status
