@@ -72,11 +72,7 @@ class StepScope:
         "workflow",
     )
 
-    def __init__(self, run_id: str, run_key: bytes, workflow: str, version: str) -> None:
-        self.run_id = run_id
-        self.run_key = run_key
-        self.workflow = workflow
-        self.version = version
+    def __init__(self) -> None:
         self.path: str | None = None
         self.kind = 0
         self.visit = 1
@@ -86,6 +82,14 @@ class StepScope:
         self.begun = 0.0  # by the monotonic clock
         self.due: float | None = None
         self.clean: Any = None  # the task's contextvars.Context before any body ran in it
+
+    def enter(self, run_id: str, run_key: bytes, workflow: str, version: str) -> None:
+        """The task begins to work for this run."""
+        self.path = None
+        self.run_id = run_id
+        self.run_key = run_key
+        self.workflow = workflow
+        self.version = version
 
 
 current_scope: ContextVar[StepScope] = ContextVar("durable_trio_scope")
@@ -130,7 +134,8 @@ def parallel_results() -> Mapping[str, Ok[Any] | Err[Any]]:
     """
     context = _scope("parallel_results").context
     assert context is not None
-    return context.results
+    results: Mapping[str, Ok[Any] | Err[Any]] = context.results
+    return results
 
 
 def parallel_result(key: str) -> Ok[Any] | Err[Any]:
@@ -158,6 +163,7 @@ def _result(caller: str, key: str) -> Ok[Any] | Err[Any]:
     assert context is not None
     results = context.results
     if key not in results:
-        raise KeyError(f"the last parallel block has no result {key!r}; it has: {', '.join(results) or 'none'}")
+        known = ", ".join(results) or "none"
+        raise KeyError(f"the last parallel block has no result {key!r}; it has: {known}")
     result: Ok[Any] | Err[Any] = results[key]
     return result

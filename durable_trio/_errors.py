@@ -66,7 +66,7 @@ class StoreFull(StoreError):
     """There is no space left for the database; nothing acknowledged is lost."""
 
 
-class RunFailed(DurableError):  # noqa: N818 - the contract's name: it reads as what happened
+class RunFailed(DurableError):
     """A run ended with an error.
 
     Attributes:
@@ -88,7 +88,7 @@ class RunFailed(DurableError):  # noqa: N818 - the contract's name: it reads as 
         return f"run {self.run_id!r} failed{at}: {self.error}{more}"
 
 
-class RunCancelled(DurableError):  # noqa: N818
+class RunCancelled(DurableError):
     """A run was cancelled.
 
     Attributes:
@@ -105,17 +105,17 @@ class RunCancelled(DurableError):  # noqa: N818
         return f"run {self.run_id!r} was cancelled" + ("" if self.reason is None else f": {self.reason}")
 
 
-class RunBlocked(DurableError):  # noqa: N818
+class RunBlocked(DurableError):
     """A run cannot go on, because no registered definition fits what is recorded of it; nothing is lost."""
 
 
-class RunNotFound(DurableError):  # noqa: N818
+class RunNotFound(DurableError):
     """No run has this id."""
 
 
-class EngineClosed(DurableError):  # noqa: N818
+class EngineClosed(DurableError):
     """The engine is closing or closed; unfinished runs go on when its database is opened again."""
 
 
-class WaitTimeout(DurableError):  # noqa: N818
+class WaitTimeout(DurableError):
     """A wait reached its timeout and has no default."""

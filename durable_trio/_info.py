@@ -19,7 +19,9 @@ RunStatus = Literal[
     "compensation_failed",
     "blocked",
 ]
-StepStatus = Literal["running", "waiting", "retrying", "ok", "error", "cancelled", "timed_out", "never_started"]
+StepStatus = Literal[
+    "running", "waiting", "retrying", "ok", "error", "cancelled", "timed_out", "never_started"
+]
 
 # One byte of the status index; a number is never given to another status.
 STATUS_CODES: dict[RunStatus, int] = {

@@ -26,7 +26,7 @@ class Ok(tuple[Literal["ok"], T], Generic[T]):
     def __new__(cls, value: T) -> Ok[T]:
         return tuple.__new__(cls, ("ok", value))
 
-    def __getnewargs__(self) -> tuple[T]:  # type: ignore[override]  # the constructor takes the value alone
+    def __getnewargs__(self) -> tuple[T]:
         return (self[1],)
 
     @property
@@ -38,7 +38,7 @@ class Ok(tuple[Literal["ok"], T], Generic[T]):
         return f"Ok({self[1]!r})"
 
 
-class Err(tuple[Literal["error"], E], Generic[E]):
+class Err(tuple[Literal["error"], E], Generic[E]):  # noqa: SLOT001 - ``retry`` needs a place
     """An error: ``Err(r) == ("error", r)``, and ``.reason`` is ``r``, any storable value, kept as given.
 
     Args:
@@ -58,7 +58,7 @@ class Err(tuple[Literal["error"], E], Generic[E]):
             self.retry = False
         return self
 
-    def __getnewargs__(self) -> tuple[E]:  # type: ignore[override]  # the constructor takes the reason alone
+    def __getnewargs__(self) -> tuple[E]:
         return (self[1],)
 
     @property

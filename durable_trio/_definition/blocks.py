@@ -79,7 +79,7 @@ class ParallelBlock(Block):
         return fn
 
     def check_place(self, parent: Block | None) -> None:
-        pass
+        """It may stand anywhere."""
 
     def check_key(self, key: str, where: str) -> None:
         for child in self.children:
@@ -122,7 +122,7 @@ class ParallelBlock(Block):
             keys=tuple(child.key for child in self.children),
             fail_fast=fail_fast,
             into=self._into,
-            into_is_async=self._into is not None and is_async(self._into),
+            into_is_async=is_async(self._into),
             limit=self._limit,
             timeout=self._timeout,
             need=self._need,
@@ -146,7 +146,6 @@ class SequenceBlock(Block):
         declarations.check_changeable(self.where)
         if returns is not None:
             self.key = check_name(returns, self.where, "returns=")
-        self.check_place(declarations.innermost)
         declarations.unopened.append(self)
 
     def check_place(self, parent: Block | None) -> None:

@@ -60,7 +60,7 @@ def check_count(value: object, where: str, what: str) -> int:
 
 def check_choice(value: T, choices: tuple[str, ...], where: str, what: str) -> T:
     """One of a few words."""
-    if not isinstance(value, str) or value not in choices:
+    if value not in choices:
         allowed = " or ".join(repr(choice) for choice in choices)
         raise DefinitionError(f"{where}: {what} must be {allowed}, not {value!r}")
     return value

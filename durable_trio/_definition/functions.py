@@ -48,7 +48,7 @@ def _faces(fn: Any) -> tuple[Any, ...]:
             fn = fn.__func__
         else:
             break
-    if inspect.isroutine(fn) or isinstance(fn, type):
+    if inspect.isroutine(fn):
         return (fn,)
     return (fn, getattr(type(fn), "__call__", None))  # noqa: B004 - asked for its kind, not whether it exists
 
@@ -153,7 +153,7 @@ class ContextHint:
         self._namespace: Mapping[str, Any] = {}
         signature = _signature(fn, follow_wrapped=True)
         first = next(iter(signature.parameters.values()), None) if signature else None
-        if first is None or first.kind is first.VAR_POSITIONAL or first.annotation is first.empty:
+        if first is None or first.kind is first.VAR_POSITIONAL:
             return
         annotation = first.annotation
         if not isinstance(annotation, str):

@@ -43,8 +43,8 @@ class _Place:
 class _Comparison:
     """Two definitions, by path, and what a run has of them.
 
-    ``reached`` are the recorded nodes and the blocks around them, sorted: so the answer is the same each time,
-    and an outer block comes first, since when it is gone that is what the sentence should be about.
+    ``reached`` are the recorded nodes and the blocks around them, sorted: so the answer is the same each
+    time, and an outer block comes first, since when it is gone that is what the sentence should be about.
     """
 
     before: dict[str, _Place]

@@ -94,8 +94,8 @@ def compile_plan(workflow: Workflow) -> Plan:
         if sheet.unopened:
             block = sheet.unopened[0]
             raise DefinitionError(
-                f"{block.where}: it was made at {block.line}, and never opened; write `with wf.parallel():`, "
-                "and its branches in the body"
+                f"{block.where}: it was made at {block.line}, and never opened; open it with "
+                "`with`, and declare its steps in the body"
             )
         if not sheet.top:
             raise DefinitionError(f"workflow {workflow.name!r} has no steps; declare one with @wf.step")

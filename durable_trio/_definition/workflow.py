@@ -150,7 +150,7 @@ class Workflow:
             returns: in a parallel block, the key of its result; the step's name by default.
             retry: when a failed attempt is followed by another; None: never.
             timeout: seconds (or a timedelta) for one attempt, which is then cancelled. A worker thread
-                cannot be cancelled: its outcome is awaited and dropped.
+                cannot be interrupted: the attempt lasts until the function returns.
             compensate: the name of a handler, declared above with ``wf.compensation``.
             queue: the queue whose limits it obeys.
             inline: run a plain function on the loop, where it holds up everything else: for quick pure ones.
@@ -259,7 +259,7 @@ class Workflow:
         Raises:
             DefinitionError: the name is taken, or an argument is not as described.
         """
-        if fn is None and name is not None and not isinstance(name, str):
+        if fn is None and not isinstance(name, str):
             name, fn = None, name
 
         def declare(fn: HandlerT) -> HandlerT:

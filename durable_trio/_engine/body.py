@@ -45,7 +45,9 @@ _ALLOWED = {
         "Ok(mapping), a mapping (the next step's context), None (the context as it is), Err(reason), "
         "Goto(step, ctx) or Finish(ctx)"
     ),
-    Place.CHAIN: "Ok(mapping), a mapping (the next step's context), None (the context as it is) or Err(reason)",
+    Place.CHAIN: (
+        "Ok(mapping), a mapping (the next step's context), None (the context as it is) or Err(reason)"
+    ),
     Place.BRANCH: "Ok(any storable value), a mapping, None (the context as it is) or Err(reason)",
 }
 
@@ -188,7 +190,7 @@ def _type_name(kind: type) -> str:
     return f"{module}.{kind.__qualname__}"
 
 
-class _Refused(Exception):  # noqa: N818 - not an error of the user's code
+class _Refused(Exception):
     """A step got or returned what it may not; trying again is pointless."""
 
     def __init__(self, type_name: str, message: str) -> None:
@@ -232,6 +234,8 @@ def returned(
             kind = value.__class__
             if place is Place.BRANCH and kind is not Context:
                 return _branch_value(codec, value)
+            if kind is not dict and kind is not Context and not isinstance(value, Mapping):
+                value = _mapping(what, Ok(value), place)  # an instruction, or None, is none inside an Ok
         if kind is dict or kind is Context:
             pass
         elif value is None:

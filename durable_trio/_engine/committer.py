@@ -51,6 +51,7 @@ class Ledger:
 
 
 # (run, records, new status or None, header or None, alias or None)
+_Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
 _Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None]
 
 
@@ -67,7 +68,7 @@ class Committer:
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         self._store = store
         self._on_failure = on_failure
-        self._queue: deque[_Entry | Write | trio.lowlevel.Task] = deque()
+        self._queue: deque[_Entry | Write | _Waiter] = deque()
         self._token = trio.lowlevel.current_trio_token()
         self._flusher: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
@@ -77,7 +78,9 @@ class Committer:
         if store.threaded:
             self._wake = threading.Lock()
             self._wake.acquire()
-            self._thread = threading.Thread(target=self._write_batches, name="durable-trio writer", daemon=True)
+            self._thread = threading.Thread(
+                target=self._write_batches, name="durable-trio writer", daemon=True
+            )
             self._thread.start()
 
     # -- the Trio thread -----------------------------------------------------------------------------
@@ -124,6 +127,14 @@ class Committer:
         self.kick()
         await trio.lowlevel.wait_task_rescheduled(_not_abortable)
 
+    def when_durable(self, callback: Callable[[], None]) -> None:
+        """Have this called, on the Trio thread, when everything that was put so far is on disk.
+
+        It must not raise. It is not called if the commit fails.
+        """
+        self._queue.append(callback)
+        self.kick()
+
     def kick(self) -> None:
         """Start a commit now, or as soon as the one under way is through."""
         if self._thread is None:
@@ -164,7 +175,8 @@ class Committer:
 
     async def aclose(self) -> None:
         """Commit what is left and end the writer. Not cancellable; the last commit's error is reported
-        through ``on_failure``."""
+        through ``on_failure``.
+        """
         self._closing = True
         if self._failure is None:
             self.kick()
@@ -182,7 +194,7 @@ class Committer:
             self._wake.acquire()
             closing = self._closing
             while self._queue:
-                waiters: list[trio.lowlevel.Task] = []
+                waiters: list[_Waiter] = []
                 failure: BaseException | None = None
                 try:
                     self._write_batch(waiters)
@@ -199,14 +211,14 @@ class Committer:
             if closing:
                 return
 
-    def _write_batch(self, waiters: list[trio.lowlevel.Task]) -> None:
+    def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
         queue = self._queue
         groups: dict[Ledger, list[Any]] = {}
         writes: list[Write] = []
         for _ in range(len(queue)):
             entry = queue.popleft()
-            if entry.__class__ is tuple:
+            if isinstance(entry, tuple):
                 run, records, status, header, alias = entry
                 group = groups.get(run)
                 if group is None:
@@ -218,7 +230,7 @@ class Committer:
             elif isinstance(entry, Write):
                 writes.append(entry)
             else:
-                waiters.append(entry)  # type: ignore[arg-type]  # a tuple was ruled out above
+                waiters.append(entry)
         if not groups and not writes:
             return
         for run, (records, status, header, alias) in groups.items():
@@ -236,25 +248,29 @@ class Committer:
         failpoint("commit.end")
 
     def _commit_here(self) -> None:
-        waiters: list[trio.lowlevel.Task] = []
+        waiters: list[_Waiter] = []
         try:
             self._write_batch(waiters)
         except StoreError as error:
             self._landed(waiters, error)
             raise
+        self._landed(waiters, None)
 
-    def _landed(self, waiters: list[trio.lowlevel.Task], failure: BaseException | None) -> None:
+    def _landed(self, waiters: list[_Waiter], failure: BaseException | None) -> None:
         """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
         if failure is None:
-            for task in waiters:
-                trio.lowlevel.reschedule(task)
+            for waiter in waiters:
+                if isinstance(waiter, trio.lowlevel.Task):
+                    trio.lowlevel.reschedule(waiter)
+                else:
+                    waiter()
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
-        waiters += [entry for entry in self._queue if isinstance(entry, trio.lowlevel.Task)]
+        for waiter in (*waiters, *self._queue):
+            if isinstance(waiter, trio.lowlevel.Task):
+                trio.lowlevel.reschedule(waiter, outcome.Error(failure))
         self._queue.clear()
-        for task in waiters:
-            trio.lowlevel.reschedule(task, outcome.Error(failure))
         self._on_failure(failure)
 
 

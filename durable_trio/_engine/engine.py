@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import trio
@@ -26,12 +27,13 @@ from durable_trio._engine.reader import Reader, status_codes
 from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.stragglers import Stragglers
-from durable_trio._engine.walk import end, run_to_end
+from durable_trio._engine.walk import end
+from durable_trio._engine.worker import Workers
 from durable_trio._errors import DefinitionError, EngineClosed, InputError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._snapshot.records import CancelRequested, Header, Retried
+from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Store, Write
 
@@ -73,11 +75,11 @@ class Engine:
         self.draining = False  # no body is entered any more
         self.drained = trio.Event()
         self.closing = False  # the runs' tasks are being cancelled: they are suspended
+        self.abandoned = False  # no run of it ends here any more
         self.failure: BaseException | None = None
-        self.runs: trio.Nursery  # set by open_engine
         self.users: trio.CancelScope  # around the body of open_engine's block
         self._keys = KeySource(now, store.last_run())
-        self._clean = clean
+        self.workers = Workers(self, clean)
         self._registered = registered
 
     # -- starting ------------------------------------------------------------------------------------
@@ -171,8 +173,12 @@ class Engine:
         self.committer.put(run, (), STATUS_CODES[run.status], encoded, alias)
         if ARMED:
             failpoint("start.put")
-        if admitted:
-            self.spawn(run)
+        if not admitted:
+            self.committer.soon()
+        elif run.waits:
+            self.committer.when_durable(partial(self.workers.take, run))
+        else:
+            self.workers.take(run)
         return run, True
 
     def _existing(self, run_id: str) -> RunState | None:
@@ -217,11 +223,6 @@ class Engine:
             "give it in open_engine(..., workflows=[...])"
         )
 
-    def spawn(self, run: RunState) -> None:
-        """Start the task of a run that has been given a place."""
-        # In the engine's own context: a starter's context variables would be gone after a restart.
-        self._clean.run(self.runs.start_soon, run_to_end, run)
-
     def admit(self) -> None:
         """Give free places to the runs whose turn it is."""
         while not self.draining and (run := self.admission.next()) is not None:
@@ -234,7 +235,7 @@ class Engine:
             return
         run.status = "running"
         self.committer.put(run, (), STATUS_CODES["running"])
-        self.spawn(run)
+        self.workers.take(run)
 
     # -- what the runs' tasks report -----------------------------------------------------------------
 
@@ -244,12 +245,10 @@ class Engine:
         run.status = ending.status
         run.journal = None
         self.live.pop(run.id, None)
-        if run.settled is not None:
-            run.settled.set()
+        run.wake()
 
-    def left(self, run: RunState) -> None:
-        """A run's task is over: the run has ended, or it is suspended because the engine leaves."""
-        run.scope = None
+    def left(self) -> None:
+        """No task works for this run any more: its end is handed over, or it cannot be."""
         self.admission.leave()
         self.admit()
 
@@ -264,13 +263,13 @@ class Engine:
         """Cancel the tasks of all runs. What they have handed over is still written."""
         self.draining = self.closing = True
         self.stragglers.watch([scope for run in self.live.values() for scope in run.scopes])
-        self.runs.cancel_scope.cancel(reason="the engine is closing")
+        self.workers.nursery.cancel_scope.cancel(reason="the engine is closing")
 
     def abandon(self) -> None:
-        """Tell those who wait for a run that it will not end here."""
+        """Tell those who wait for a run, now or later, that it will not end here."""
+        self.abandoned = True
         for run in self.live.values():
-            if run.settled is not None:
-                run.settled.set()
+            run.wake()
 
     async def drain(self) -> None:
         """Enter no step any more, and wait until those that are under way have come to their end.
@@ -324,7 +323,7 @@ class Engine:
                 self.stragglers.watch(run.scopes)
                 run.scope.cancel(reason=run.cancellation_cause)
             elif run.status in ("pending", "blocked"):
-                await end(run, Ending("cancelled", frozen, {}), [])
+                end(run, Ending("cancelled", frozen, {}), [])
         await self.committer.durable()
         return True
 
@@ -360,7 +359,7 @@ class Engine:
         self.live[run_id] = run
         self.committer.put(run, (self.codec.encode(retried),), STATUS_CODES[run.status])
         if admitted:
-            self.spawn(run)
+            self.workers.take(run)
         await self.committer.durable()
         return Run(self, run, created=False)
 
@@ -407,7 +406,7 @@ class Engine:
         deleted = 0
         after: bytes | None = None
         while True:
-            page = await self.reader.call(lambda: self._old_runs(codes, after, limit))
+            page = await self.reader.call(self._old_runs, codes, after, limit)
             if page is None:
                 return deleted
             after, old = page

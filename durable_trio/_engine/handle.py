@@ -74,10 +74,8 @@ class Run:
     async def _settled(self) -> None:
         """Wait until the end is on disk. Always a checkpoint."""
         state = self._state
-        if state.status in ("pending", "running", "waiting", "compensating"):
-            if state.settled is None:
-                state.settled = trio.Event()
-            await state.settled.wait()
+        if state.status in ("pending", "running", "waiting", "compensating") and not self._engine.abandoned:
+            await state.settled()
         else:
             await trio.lowlevel.checkpoint()
         if state.status == "blocked":

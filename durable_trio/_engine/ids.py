@@ -30,7 +30,9 @@ class KeySource:
     def __call__(self) -> bytes:
         milliseconds = max(int(self._now() * 1000), 0)
         bits = self._random.getrandbits(74)
-        key = milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
+        key = (
+            milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
+        )
         if key <= self._last:
             key = self._last + 1
         self._last = key

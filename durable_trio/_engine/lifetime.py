@@ -127,7 +127,7 @@ async def _host(
             services.start_soon(engine.stragglers.run)
             if "async" in {engine.durability, *(plan.durability for plan in engine.plans.values())}:
                 services.start_soon(engine.committer.flush_every, interval)
-            async with trio.open_nursery() as engine.runs:
+            async with trio.open_nursery() as engine.workers.nursery:
                 task_status.started()
                 await trio.sleep_forever()
             await engine.committer.aclose()

@@ -16,9 +16,8 @@ def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
     """The run as its engine knows it, which is ahead of what is on disk."""
     if info.finished_at is not None:
         return info
-    under_way = sorted(
-        (scope for scope in run.scopes if scope.path is not None), key=lambda scope: (scope.started, scope.path)
-    )
+    scopes = [scope for scope in run.scopes if scope.path is not None]
+    under_way = sorted(scopes, key=lambda scope: (scope.started, scope.path))
     ended = [step for step in info.steps if step.status != "retrying"]
     steps = ended + [_step_info(run, scope) for scope in under_way]
     current = under_way[0].path if under_way else None

@@ -70,8 +70,10 @@ async def _run_sequence(
     started, begun = engine.now(), engine.monotonic()
     current = base
     for child in node.nodes:
-        outcome = replayed(run, child, current, visit)
-        if outcome is None:
+        recalled = replayed(run, child, current, visit)
+        if recalled is not None:
+            outcome = recalled
+        else:
             outcome = await run_node(run, scope, child, current, visit, Place.CHAIN)
             run.put(outcome.record)
             if ARMED:
@@ -109,7 +111,9 @@ class _Block:
         # A block that is itself a branch leaves a context, but cannot jump.
         self._place = Place.CHAIN if place is Place.BRANCH else place
         self._collector = Collector(node.keys, node.need, node.fail_fast)
-        self._open: dict[int, StepScope | None] = {}  # branches without an outcome, with their scope once begun
+        self._open: dict[
+            int, StepScope | None
+        ] = {}  # branches without an outcome, with their scope once begun
         self._errors: dict[str, Any] = {}  # path to reason, in the order of time
         self._cause: str | None = None  # why the rest is cancelled
         self._nursery: trio.Nursery | None = None
@@ -187,7 +191,6 @@ class _Block:
         scope = run.new_scope()
         current_scope.set(scope)
         scope.clean = contextvars.copy_context()
-        run.scopes.add(scope)
         self._open[index] = scope
         try:
             outcome = await run_node(
@@ -224,7 +227,7 @@ class _Block:
         return nursery is not None and self._node.timeout is not None and nursery.cancel_scope.cancel_called
 
     def _settle(self, index: int, outcome: Outcome) -> None:
-        del self._open[index]
+        self._open.pop(index, None)  # a recalled branch was never there
         if outcome.status == OK:
             self._collector.ok(index, outcome.value)
         else:

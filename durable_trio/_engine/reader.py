@@ -113,10 +113,8 @@ def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] |
     """
     if status is None:
         return None
-    names: Collection[RunStatus] = [status] if isinstance(status, str) else status  # type: ignore[list-item]
+    names: Collection[RunStatus] = [status] if isinstance(status, str) else status
     for name in names:
         if name not in STATUS_CODES:
             raise InputError(f"there is no status {name!r}; there are: {', '.join(STATUS_CODES)}")
     return {STATUS_CODES[name] for name in names}
-
-

@@ -32,21 +32,26 @@ async def recover(engine: Engine) -> None:
     """Queue every run that has not ended, those that had begun first."""
     after: bytes | None = None
     while True:
-        keys = await engine.reader.call(lambda: engine.store.keys(_UNENDED, after=after, limit=_PAGE))
-        if not keys:
+        after, page = await engine.reader.call(_headers, engine, after)
+        if after is None:
             break
-        after = keys[-1][0]
-        for stored in await engine.reader.call(lambda: [_load(engine, key) for key, _, _ in keys]):
-            if stored is not None:
-                _take_over(engine, stored)
+        for stored in page:
+            _take_over(engine, stored)
     engine.admit()
+
+
+def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[Stored]]:
+    keys = engine.store.keys(_UNENDED, after=after, limit=_PAGE)
+    if not keys:
+        return None, []
+    return keys[-1][0], [stored for key, _, _ in keys if (stored := _load(engine, key)) is not None]
 
 
 def _load(engine: Engine, key: bytes) -> Stored | None:
     try:
         return engine.store.load(key, with_rows=False)
     except StoreCorrupt as error:
-        _logger.error("a run cannot be recovered, and is left as it is: %s", error)
+        _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
         return None
 
 
@@ -91,8 +96,7 @@ def block(run: RunState, reason: str) -> None:
     if run.indexed != STATUS_CODES["blocked"]:
         run.engine.committer.put(run, (), STATUS_CODES["blocked"])
         run.engine.committer.soon()
-    if run.settled is not None:
-        run.settled.set()
+    run.wake()
     _logger.warning("run %r is blocked: %s", run.id, reason)
 
 
@@ -125,9 +129,8 @@ def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:
     if old is None:
         return "the definition that it was started by is not in the database, so it cannot be compared"
     paths = {path for path, _ in (*journal.done, *journal.attempts)}
-    difference = explain_difference(json.loads(old), run.plan.outline, paths)
+    targets = {done.next for done in journal.done.values() if done.next}
+    difference = explain_difference(json.loads(old), run.plan.outline, paths, targets)
     if difference is None:
         return None
     return f"its workflow was changed: {difference}; register the old definition too, under its own version"
-
-

@@ -25,5 +25,3 @@ def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Out
     errors = None if done.status == OK else {node.path: value}
     ended_at = done.started + done.duration
     return Outcome(done.status, value, b"", done.next, done.form != VALUE, errors, ended_at)
-
-

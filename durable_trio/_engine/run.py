@@ -61,9 +61,9 @@ class RunState(Ledger):
         "reason",
         "scope",
         "scopes",
-        "settled",
         "status",
         "stopped",
+        "waiters",
         "waits",
     )
 
@@ -93,9 +93,10 @@ class RunState(Ledger):
         self.reason: Any = None  # why it was cancelled
         self.ending = False  # its end is handed over
         self.ended: Ending | None = None  # its end is on disk
-        self.settled: trio.Event | None = None  # set when it has ended or cannot go on here
+        self.waiters: list[trio.lowlevel.Task] = []  # for the end, or for that it cannot go on here
         # Whether a step's successor waits until the step is on disk.
-        self.waits = (plan is not None and plan.durability or engine.durability) == "sync"
+        own = plan.durability if plan is not None else None
+        self.waits = (own or engine.durability) == "sync"
 
     @property
     def plan(self) -> Plan:
@@ -112,6 +113,23 @@ class RunState(Ledger):
         """What the record of a branch says that was cancelled together with its run."""
         return "the run was cancelled" if self.reason is None else f"the run was cancelled: {self.reason}"
 
+    async def settled(self) -> None:
+        """Wait until the run has ended, or cannot go on here. Cancellable."""
+        task = trio.lowlevel.current_task()
+        self.waiters.append(task)
+
+        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
+            self.waiters.remove(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        """Tell those who wait to look again."""
+        waiters, self.waiters = self.waiters, []
+        for task in waiters:
+            trio.lowlevel.reschedule(task)
+
     async def recorded(self) -> None:
         """Wait until what was put is on disk, if this run's durability asks for that. Not cancellable."""
         if self.waits:
@@ -121,5 +139,12 @@ class RunState(Ledger):
 
     def new_scope(self) -> StepScope:
         """A scope for a task of this run."""
+        scope = StepScope()
+        self.enter(scope)
+        return scope
+
+    def enter(self, scope: StepScope) -> None:
+        """Let the scope of a task tell about this run."""
         header = self.header
-        return StepScope(self.id, self.key, header.workflow, header.version)
+        scope.enter(self.id, self.key, header.workflow, header.version)
+        self.scopes.add(scope)

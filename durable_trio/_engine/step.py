@@ -70,7 +70,7 @@ async def run_body(
     base: dict[str, Any],
     what: str,
     place: Place,
-    timeout: float | None,
+    timeout: float | None,  # noqa: ASYNC109 - a step's own, from its definition
     call: Callable[..., Awaitable[Any]],
     *arguments: Any,
 ) -> Verdict:
@@ -99,7 +99,7 @@ async def run_body(
             failpoint("body.after")
     except trio.Cancelled:
         raise
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - judged, and raised again if it is no failure
         verdict = body.raised(engine.codec, error, scope.attempt)
         if engine.closing:
             # The engine is leaving and the body was being cancelled; what it raised meanwhile says
@@ -123,5 +123,3 @@ async def _back_off(run: RunState, scope: StepScope, delay: float) -> None:
     scope.due = None
     if ARMED:
         failpoint("attempt.due")
-
-

@@ -1,4 +1,4 @@
-"""A run's task: walks the plan from the top to the end.
+"""A run's way through its plan, from the top to the end.
 
 A fresh run, one that a crash interrupted and one that is retried take the same way. Where the journal
 has a node's outcome, the outcome is taken from there and the node is passed over; where it has none, the
@@ -7,113 +7,86 @@ node runs. That is all there is to recovery: no user code is replayed, and none 
 
 from __future__ import annotations
 
-import contextvars
-from typing import Any
+from functools import partial
 
-import trio
-
-from durable_trio._context import StepScope, current_scope
-from durable_trio._engine import body
+from durable_trio._context import StepScope
+from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.body import Place
 from durable_trio._engine.parallel import run_node
 from durable_trio._engine.replay import replayed
-from durable_trio._engine.run import Ending, RunState
-from durable_trio._errors import StoreError
+from durable_trio._engine.run import Ending, Outcome, RunState
 from durable_trio._info import STATUS_CODES
 from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done, Ended
 from durable_trio._values import Failure
 
 
+async def walk(run: RunState, scope: StepScope) -> None:
+    """Walk the plan until the run ends, which is handed over, or until it is found to be cancelled.
 
-async def run_to_end(run: RunState) -> None:
-    """The task of a run. Never raises but for Trio's cancellation of the whole engine."""
-    engine = run.engine
-    scope = run.new_scope()
-    current_scope.set(scope)
-    scope.clean = contextvars.copy_context()
-    run.scopes.add(scope)
-    ending: Ending | None = None
-    try:
-        with trio.CancelScope() as run.scope:
-            await run.recorded()  # its start
-            ending = await _walk(run, scope)
-        if ending is None:
-            # Only a cancellation of this run brings us here; what it interrupted is recorded with it.
-            ending = Ending("cancelled", run.reason, {})
-            records = _interrupted(run, scope)
-            await end(run, ending, records)
-    except StoreError:
-        pass  # the committer has told the engine, and nothing can be recorded any more
-    except trio.Cancelled:
-        raise
-    except BaseException as error:  # noqa: BLE001 - ends the engine, with this error
-        if body.is_cancellation(error):
-            raise
-        engine.fail(error)
-    finally:
-        run.scopes.discard(scope)
-        engine.stragglers.discard(scope)
-        engine.left(run)
-
-
-async def _walk(run: RunState, scope: StepScope) -> Ending | None:
-    """The way through the plan; None if the run was cancelled."""
+    A cancellation of Trio's leaves the run where it is: the caller knows what it means.
+    """
     plan = run.plan
     nodes = plan.nodes
     base = run.input
     visits: dict[int, int] = {}
     steps = 0
     index = 0
-    while True:
-        if run.stopped:
-            return None
+    while not run.stopped:
         node = nodes[index]
         steps += 1
         if steps > plan.max_visits:
-            reason = Failure(
-                type="durable_trio.RunFailed",
-                message=f"the run has visited {plan.max_visits} steps without an end, which is the "
-                f"workflow's max_visits; does {node.name!r} jump back for ever?",
-            )
-            return await _fail(run, reason, {node.path: reason}, [])
+            reason = _endless(plan.max_visits, node.name)
+            end(run, Ending("failed", reason, {node.path: reason}), [])
+            return
         visit = visits[index] = visits.get(index, 0) + 1
-        outcome = replayed(run, node, base, visit) if run.journal is not None else None
-        if outcome is None:
-            outcome = await run_node(run, scope, node, base, visit, body.Place.TOP)
+        outcome = replayed(run, node, base, visit)
+        if outcome is not None:
+            records = []
+        else:
+            outcome = await run_node(run, scope, node, base, visit, Place.TOP)
             run.journal = None  # what it may have held for this node is used; there is nothing later
             records = [outcome.record]
-        else:
-            records = []
-        if outcome.status != OK:
-            return await _fail(run, outcome.value, outcome.errors or {}, records)
-        base = outcome.value
-        if outcome.next is None:
-            index += 1
-        elif outcome.next != FINISH:
-            index = plan.index[outcome.next]
-        if outcome.next == FINISH or index == len(nodes):
-            if run.stopped:
-                run.put(*records)
-                return None
-            ending = Ending("completed", base, {})
-            await end(run, ending, records)
-            return ending
-        if records:
+        ending, index = _next(plan, index, outcome)
+        if run.stopped:
+            run.put(*records)
+        elif ending is not None:
+            end(run, ending, records)
+            return
+        elif records:
             run.put(*records)
             if ARMED:
                 failpoint("step.put")
             await run.recorded()
             if ARMED:
                 failpoint("step.durable")
+        base = outcome.value
 
 
-async def _fail(run: RunState, reason: Any, errors: dict[str, Any], records: list[bytes]) -> Ending | None:
-    if run.stopped:
-        run.put(*records)
-        return None
-    ending = Ending("failed", reason, errors)
-    await end(run, ending, records)
-    return ending
+def _next(plan: Plan, index: int, outcome: Outcome) -> tuple[Ending | None, int]:
+    """How the run ends after this outcome of the node at ``index``, or which node follows."""
+    if outcome.status != OK:
+        return Ending("failed", outcome.value, outcome.errors or {}), index
+    if outcome.next is None:
+        index += 1
+    elif outcome.next != FINISH:
+        return None, plan.index[outcome.next]
+    if outcome.next == FINISH or index == len(plan.nodes):
+        return Ending("completed", outcome.value, {}), index
+    return None, index
+
+
+def _endless(max_visits: int, name: str) -> Failure:
+    return Failure(
+        type="durable_trio.RunFailed",
+        message=f"the run has visited {max_visits} steps without an end, which is the workflow's "
+        f"max_visits; does {name!r} jump back for ever?",
+    )
+
+
+def walk_off(run: RunState, scope: StepScope) -> None:
+    """End a cancelled run; what the cancellation interrupted at the top level is recorded with it."""
+    end(run, Ending("cancelled", run.reason, {}), _interrupted(run, scope))
 
 
 def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
@@ -137,11 +110,11 @@ def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
     return [engine.codec.encode(record)]
 
 
-async def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
-    """Record the terminal state and wait until it is on disk, in every mode; then tell those who wait."""
+def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
+    """Hand over the terminal state; those who wait are told when it is on disk, in every mode."""
     engine = run.engine
-    run.ending = True
     codec = engine.codec
+    run.ending = True
     reason = None if ending.status == "completed" else codec.wire(ending.value)
     errors = codec.wire(ending.errors) if ending.errors else None
     code = STATUS_CODES[ending.status]
@@ -149,9 +122,4 @@ async def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     engine.committer.put(run, records, code)
     if ARMED:
         failpoint("end.put")
-    await engine.committer.durable()
-    if ARMED:
-        failpoint("end.durable")
-    engine.ended(run, ending)
-
-
+    engine.committer.when_durable(partial(engine.ended, run, ending))

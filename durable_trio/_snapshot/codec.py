@@ -5,8 +5,9 @@ anything that MessagePack has no form for (``wire.py`` says how each type travel
 as part of a record. A journal row is an array of records, made by putting already encoded ones side by side.
 
 On the way in every failure is a ``StoreError``: ``UnknownType`` where the value is sound but its class is
-not known here, ``StoreCorrupt`` where the bytes are not what was written. Nothing is imported, and no code
-of a user's class runs but its ``__hash__``, its ``__eq__`` and the factories of its fields' defaults.
+not known here, ``StoreCorrupt`` where the bytes are not what was written. Nothing is imported (``zoneinfo``
+may ask the package ``tzdata`` for a time zone), and no code of a user's class runs but its ``__hash__``, its
+``__eq__`` and the factories of its fields' defaults.
 
 A plain context costs what msgspec costs, plus a microsecond (``benchmarks/bench_codec.py``).
 """
@@ -14,7 +15,7 @@ A plain context costs what msgspec costs, plus a microsecond (``benchmarks/bench
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.msgpack import Decoder, Encoder
 
@@ -23,8 +24,6 @@ from durable_trio._snapshot.records import Header, Record
 from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._snapshot.wire import Wire, array_header
 from durable_trio._speedups.context import freeze
-
-T = TypeVar("T")
 
 
 class Codec:
@@ -45,10 +44,11 @@ class Codec:
         wire = Wire(registry, lenient=registry.lenient)
         self.wire: Callable[[Any], Any] = wire.wire
         self.encode: Callable[[Any], bytes] = Encoder().encode
-        self._rows = Decoder(list[Record], ext_hook=wire.unwire)
-        self._headers = Decoder(Header, ext_hook=wire.unwire)
-        self._lenient_headers = Decoder(Header, ext_hook=Wire(registry, lenient=True).unwire)
-        self._values = Decoder(ext_hook=wire.unwire)
+        lenient = Wire(registry, lenient=True)
+        self._rows = Decoder(list[Record], ext_hook=wire.unwire).decode
+        self._headers = Decoder(Header, ext_hook=wire.unwire).decode
+        self._lenient_headers = Decoder(Header, ext_hook=lenient.unwire).decode
+        self._values: Callable[[bytes], Any] = Decoder(ext_hook=wire.unwire).decode
 
     def freeze(self, value: Any, where: str = "ctx") -> tuple[Any, bool]:
         """Make a private deep copy, and say whether ``wire`` must be asked before it is encoded.
@@ -69,7 +69,12 @@ class Codec:
 
     def decode_value(self, data: bytes) -> Any:
         """Decode what ``encode_value`` made; the errors are those of ``decode_row``."""
-        return _decode(self._values.decode, data, "value")
+        try:
+            return self._values(data)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "value") from error
 
     def decode_row(self, data: bytes) -> list[Record]:
         """Decode one journal row.
@@ -78,16 +83,25 @@ class Codec:
             StoreCorrupt: the bytes are not a row of records.
             UnknownType: a value's class, or its time zone, is not known here (never in lenient mode).
         """
-        return _decode(self._rows.decode, data, "journal row")
+        try:
+            return self._rows(data)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "journal row") from error
 
     def decode_rows(self, rows: Iterable[bytes]) -> list[Record]:
         """Decode a run's journal rows, in order; the errors are those of ``decode_row``."""
-        decode = self._rows.decode
-        return [record for row in rows for record in _decode(decode, row, "journal row")]
+        return [record for row in rows for record in self.decode_row(row)]
 
     def decode_header(self, data: bytes) -> Header:
         """Decode a run's header; the errors are those of ``decode_row``."""
-        return _decode(self._headers.decode, data, "run header")
+        try:
+            return self._headers(data)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "run header") from error
 
     def decode_header_leniently(self, data: bytes) -> Header:
         """Decode a header whose input may hold ``Opaque`` values, to tell which run it is that cannot go on.
@@ -95,21 +109,24 @@ class Codec:
         Raises:
             StoreCorrupt: the bytes are not a header.
         """
-        return _decode(self._lenient_headers.decode, data, "run header")
+        try:
+            return self._lenient_headers(data)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "run header") from error
 
 
 def pack_row(records: Sequence[bytes]) -> bytes:
     """Join encoded records (at least one) to a journal row."""
+    if len(records) == 1:
+        return b"\x91" + records[0]
     return array_header(len(records)) + b"".join(records)
 
 
-def _decode(decode: Callable[[bytes], T], data: bytes, what: str) -> T:
-    try:
-        return decode(data)
-    except StoreError:
-        raise
-    except Exception as error:  # damaged bytes raise a dozen types, a user's __hash__ any
-        raise StoreCorrupt(
-            f"a {what} cannot be decoded ({type(error).__name__}: {error}): its bytes are not what was "
-            "written; restore the run from a backup, or delete it"
-        ) from error
+def _corrupt(error: Exception, what: str) -> StoreCorrupt:
+    # Damaged bytes raise a dozen types of errors, and a user's __hash__ raises any.
+    return StoreCorrupt(
+        f"a {what} cannot be decoded ({type(error).__name__}: {error!s:.200}): its bytes are not what was "
+        "written; restore the run from a backup, or delete it"
+    )

@@ -31,7 +31,7 @@ MAX_FLAG_BITS: Final = 4096
 _copy_struct: Final[Callable[[Any], Any]] = msgspec.Struct.__copy__  # type: ignore[attr-defined]
 
 
-class UnknownType(StoreError):  # noqa: N818 - it reads as what is wrong, like the contract's RunBlocked
+class UnknownType(StoreError):
     """A stored value's type is not known here; the value is intact, and can be read where it is known."""
 
 

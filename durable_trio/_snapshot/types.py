@@ -30,6 +30,7 @@ from durable_trio._values import Failure, Finish, Goto
 __all__ = ["Opaque", "TypeChanged", "TypeRegistry", "UnknownType"]
 
 Shape = EnumShape | ObjectShape
+_INSTRUCTIONS = (Goto, Finish)  # Structs of this library that say what to do next, and hold no data
 
 
 class Opaque(msgspec.Struct, frozen=True):
@@ -112,7 +113,7 @@ class TypeRegistry:
             return self.user_types[cls]
         if cls is Failure:
             return field_names(Failure)
-        if not is_storable_kind(cls):
+        if not is_storable_kind(cls) or cls in _INSTRUCTIONS:
             return NotImplemented
         if self._lives_in_known_module(cls):
             self._add(cls)
@@ -165,6 +166,4 @@ def _look_up(module: str, qualname: str) -> type | None:
 
 def _advice(cls: type) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"
-    if cls in {Goto, Finish}:
-        return f"a {cls.__name__} is an instruction, not a value: return it from a step by itself"
     return f"the type {name} is not registered: register it: open_engine(..., types=[{name}])"

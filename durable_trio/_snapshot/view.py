@@ -117,8 +117,8 @@ def run_info(header: Header, records: Sequence[Record], status_code: int, *, wit
         raise
     except Exception as error:  # records that are well-formed one by one may fit together in no way
         raise StoreCorrupt(
-            f"the records of run {header.id!r} do not fit together ({type(error).__name__}: {error}): they "
-            "are not what was written; restore the run from a backup, or delete it"
+            f"the records of run {header.id!r} do not fit together ({type(error).__name__}: {error!s:.200}): "
+            "they are not what was written; restore the run from a backup, or delete it"
         ) from error
 
 

@@ -29,8 +29,9 @@ code  type             payload (msgpack, unless said otherwise; "value" may hold
 A zone is nil, the key of a ``zoneinfo.ZoneInfo``, the offset of a ``datetime.timezone`` in microseconds, or
 an array of that offset and the name it was given.
 
-What is special costs about half a microsecond for each value, and its bytes are copied once per level of
-extensions around them; what is plain costs nothing here, as ``freeze`` says that it is.
+What is special costs one to three microseconds for each value, written and read, and its bytes are copied
+once per level of extensions around them. A context that is plain altogether costs nothing here, as ``freeze``
+says that it is.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ from durable_trio._values import Err, Failure, Ok
 TUPLE, SET, FROZENSET, PAIRS, BIG_INT, SURROGATES, DECIMAL, UUID_, DATETIME = range(1, 10)
 DATE, TIME, TIMEDELTA, OK, ERR, FAILURE, ENUM, OBJECT = range(10, 18)
 
-# Reading a level of extensions takes about four frames of the interpreter's recursion limit (1,000 unless
-# the program says otherwise), and what was written at the top of a stack must be readable far down in one.
-MAX_DEPTH: Final = 100
+# Freezing allows 100 levels; a block's results put what was frozen a few levels further down. Reading a level
+# takes up to four frames of the interpreter's recursion limit (1,000 unless the program says otherwise), and
+# what was written at the top of a stack must be readable far down in one.
+MAX_DEPTH: Final = 140
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 # Names of zones lead to files (and to modules under tzdata.zoneinfo): nothing else gets that far.
@@ -135,7 +137,7 @@ class Wire:
             SnapshotError: it is nested too deep, or holds what ``freeze`` would have refused.
         """
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in _PLAIN or (kind is str and value.isascii()):
             return value
         if depth > MAX_DEPTH:
             raise SnapshotError(
@@ -156,13 +158,11 @@ class Wire:
         return read(data)
 
     def _write_int(self, value: int, _: int) -> Any:
-        if -(1 << 63) <= value < 1 << 63:
+        if -(1 << 63) <= value < 1 << 64:
             return value
         return Ext(BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
 
     def _write_str(self, value: str, _: int) -> Any:
-        if value.isascii():
-            return value
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -170,17 +170,36 @@ class Wire:
         return value
 
     def _write_items(self, value: list[Any] | tuple[Any, ...], depth: int) -> Any:
-        wire = self.wire
-        wired = [wire(item, depth) for item in value]
-        # What is unchanged is passed on as it is, and the copy dies young.
-        return value if all(map(_is, wired, value)) else wired
+        wired: list[Any] | None = None
+        for index, item in enumerate(value):
+            if type(item) in _PLAIN:
+                continue
+            new = self.wire(item, depth)
+            if new is not item:
+                if wired is None:
+                    wired = list(value)
+                wired[index] = new
+        return value if wired is None else wired
 
     def _write_dict(self, value: dict[Any, Any], depth: int) -> Any:
-        wire = self.wire
-        if all((type(key) is str or type(key) is int) and wire(key, depth) is key for key in value):
-            wired = [wire(item, depth) for item in value.values()]
-            return value if all(map(_is, wired, value.values())) else dict(zip(value, wired, strict=True))
-        flat = [wire(part, depth) for pair in value.items() for part in pair]
+        wired: dict[Any, Any] | None = None
+        for key, item in value.items():
+            if type(key) is str:
+                if not key.isascii() and self._write_str(key, depth) is not key:
+                    return self._write_pairs(value, depth)
+            elif type(key) is not int or self._write_int(key, depth) is not key:
+                return self._write_pairs(value, depth)
+            if type(item) in _PLAIN:
+                continue
+            new = self.wire(item, depth)
+            if new is not item:
+                if wired is None:
+                    wired = dict(value)
+                wired[key] = new
+        return value if wired is None else wired
+
+    def _write_pairs(self, value: dict[Any, Any], depth: int) -> Any:
+        flat = [self.wire(part, depth) for pair in value.items() for part in pair]
         return Ext(PAIRS, self._encode(flat))
 
     def _write_tuple(self, value: tuple[Any, ...], depth: int) -> Any:
@@ -275,8 +294,8 @@ class Wire:
         if self._lenient:
             return Opaque("zoneinfo:ZoneInfo", {"key": key, "instant": text})
         raise UnknownType(
-            f"a stored value names the time zone {key!r}, which this system does not have: install its "
-            "time zone data, such as the package tzdata"
+            f"a stored value names the time zone {_short(key)}, which this system does not have: install "
+            "its time zone data, such as the package tzdata"
         )
 
     def _read_enum(self, data: memoryview) -> Any:
@@ -308,12 +327,13 @@ class Wire:
             return Opaque(name, fields)
 
 
-def _is(left: Any, right: Any) -> bool:
-    return left is right
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 200 else f"{name[:200]}…")
 
 
 def _unknown(name: str) -> UnknownType:
+    example = f" (open_engine(..., types=[{name.replace(':', '.')}]))" if len(name) <= 200 else ""
     return UnknownType(
-        f"a stored value has the type {name!r}, which is not known here: register it, "
-        f"open_engine(..., types=[{name.replace(':', '.')}]), or register the workflow of its module"
+        f"a stored value has the type {_short(name)}, which is not known here: register it{example}, or "
+        "register the workflow of its module"
     )

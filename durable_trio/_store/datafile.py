@@ -18,6 +18,8 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+from lmdb.verify import VerifyError, verify
+
 from durable_trio._errors import StoreCorrupt, StoreError
 
 MAGIC = 0xBEEFC0DE
@@ -41,12 +43,12 @@ class DataFile(NamedTuple):
     Attributes:
         identity: device and inode.
         map_size: bytes, as of the last commit.
-        transaction: the number of the last commit.
+        size: bytes.
     """
 
     identity: tuple[int, int]
     map_size: int
-    transaction: int
+    size: int
 
 
 class _Meta(NamedTuple):
@@ -56,6 +58,21 @@ class _Meta(NamedTuple):
     main_root: int
     last_page: int
     transaction: int
+
+
+def verify_data_file(path: Path) -> list[str]:
+    """Everything that is wrong with the structure of a data file that nobody writes to; about 8 ms per MiB.
+
+    A page that was zeroed, or a pointer that was flipped, can make LMDB abort the process. Nothing is mapped
+    here, so nothing can happen to this one.
+    """
+    try:
+        problems: list[str] = verify(os.fspath(path), subdir=False)  # type: ignore[no-untyped-call]
+    except VerifyError as error:
+        return [str(error)]
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file leads it to, the finding is the damage
+        return [f"{type(error).__name__}: {error}"]
+    return problems
 
 
 def check_data_file(path: Path) -> DataFile:
@@ -69,26 +86,30 @@ def check_data_file(path: Path) -> DataFile:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise StoreCorrupt(
-            f"{path} is missing, though its database is complete otherwise; {_RESTORE}"
+            f"{path} is missing, though its database is complete otherwise; {RESTORE}"
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:
-        return _check(path, fd)
+        try:
+            return _check(path, fd)
+        except StoreCorrupt:
+            # Once more: another process may have been writing a meta page while it was read.
+            return _check(path, fd)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     finally:
         os.close(fd)
 
 
-_RESTORE = (
+RESTORE = (
     "restore the directory from a backup, or, to begin anew without its runs, remove the whole directory"
 )
 
 
 def _check(path: Path, fd: int) -> DataFile:
     if os.fstat(fd).st_size == 0:
-        raise StoreCorrupt(f"{path} is empty: its contents were lost; {_RESTORE}")
+        raise StoreCorrupt(f"{path} is empty: its contents were lost; {RESTORE}")
     first = _read_meta(path, fd, 0, 0)
     second = _read_meta(path, fd, 1, first.page_size)
     newest = max(first, second, key=lambda meta: meta.transaction)
@@ -98,22 +119,22 @@ def _check(path: Path, fd: int) -> DataFile:
     if pages <= newest.last_page and not _tail_is_free(fd, newest, pages):
         raise StoreCorrupt(
             f"{path} is cut short: it has {found.st_size} bytes, and {newest.last_page + 1} pages need "
-            f"{(newest.last_page + 1) * newest.page_size}; {_RESTORE}"
+            f"{(newest.last_page + 1) * newest.page_size}; {RESTORE}"
         )
-    return DataFile((found.st_dev, found.st_ino), newest.map_size, newest.transaction)
+    return DataFile((found.st_dev, found.st_ino), newest.map_size, found.st_size)
 
 
 def _read_meta(path: Path, fd: int, number: int, page_size: int) -> _Meta:
     raw = os.pread(fd, _PAGE.size + _META_PAGE.size, number * page_size)
     if len(raw) < _PAGE.size + _META_PAGE.size:
-        raise StoreCorrupt(f"{path} is cut short: its meta page {number} is incomplete; {_RESTORE}")
+        raise StoreCorrupt(f"{path} is cut short: its meta page {number} is incomplete; {RESTORE}")
     _, _, flags, _, _ = _PAGE.unpack_from(raw)
     fields = _META_PAGE.unpack_from(raw, _PAGE.size)
     magic, version, _, map_size, page_bytes = fields[:5]
     free_root, main_root, last_page, transaction = fields[11], fields[19], fields[20], fields[21]
     if magic != MAGIC or not flags & _META:
         raise StoreCorrupt(
-            f"{path}: its meta page {number} is damaged, or it is no LMDB data file; {_RESTORE}"
+            f"{path}: its meta page {number} is damaged, or it is no LMDB data file; {RESTORE}"
         )
     if version != VERSION:
         raise StoreError(
@@ -127,7 +148,7 @@ def _read_meta(path: Path, fd: int, number: int, page_size: int) -> _Meta:
         and all(root == NO_PAGE or 1 < root <= last_page for root in (free_root, main_root))
     )
     if not plausible:
-        raise StoreCorrupt(f"{path}: its meta page {number} is damaged; {_RESTORE}")
+        raise StoreCorrupt(f"{path}: its meta page {number} is damaged; {RESTORE}")
     return _Meta(page_bytes, map_size, free_root, main_root, last_page, transaction)
 
 

@@ -122,13 +122,13 @@ def make_directory(directory: Path) -> None:
         StoreError: it cannot be created.
     """
     missing = [directory]
-    while not missing[-1].parent.exists():
-        missing.append(missing[-1].parent)
     try:
+        while not missing[-1].parent.exists():
+            missing.append(missing[-1].parent)
         for path in reversed(missing):
             path.mkdir(mode=0o700 if path == directory else 0o777, exist_ok=True)
             sync_directory(path.parent)
-        directory.chmod(0o700)
+        directory.chmod(0o700)  # whatever the umask has made of it
     except OSError as error:
         raise StoreError(f"cannot create {directory}: {error.strerror} ({error.filename})") from error
 

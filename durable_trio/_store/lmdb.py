@@ -34,7 +34,7 @@ from durable_trio._store.base import (
     check_writes,
 )
 from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
-from durable_trio._store.datafile import check_data_file
+from durable_trio._store.datafile import RESTORE, check_data_file, verify_data_file
 from durable_trio._store.environment import (
     Environment,
     Reading,
@@ -45,7 +45,14 @@ from durable_trio._store.environment import (
 from durable_trio._store.failures import again, explain
 from durable_trio._store.filesystem import refuse_network
 from durable_trio._store.lock import WriterLock
-from durable_trio._store.queries import load, load_or_error, newest_indexed, newest_runs, oldest_indexed
+from durable_trio._store.queries import (
+    load,
+    load_or_error,
+    look_up,
+    newest_indexed,
+    newest_runs,
+    oldest_indexed,
+)
 from durable_trio._store.registry import registry
 from durable_trio._store.seal import seal, unseal
 
@@ -53,6 +60,8 @@ _T = TypeVar("_T")
 
 DEFAULT_MAP_SIZE = 256 << 20
 
+# Up to this size a file is verified whole when it is opened for writing, which takes 65 ms at most.
+_VERIFIED_SIZE = 8 << 20
 _UUID_KEY = b"uuid"
 _CHECK_READERS_EVERY = 1024  # commits
 
@@ -117,6 +126,8 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
         )
 
     def make() -> Environment:
+        if not readonly and found.size <= _VERIFIED_SIZE:
+            _verify(directory / identity.DATA)
         size = max(map_size, found.map_size)
         made = Environment(directory, found.identity, readonly=readonly, map_size=size)
         try:
@@ -127,6 +138,12 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
         return made
 
     return registry.borrow(found.identity, make, readonly=readonly)
+
+
+def _verify(path: Path) -> None:
+    if problems := verify_data_file(path):
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
 
 
 def _check_uuid(environment: Environment, expected: str) -> None:
@@ -182,6 +199,7 @@ class LmdbStore(Store):
 
     def _transact(self, work: Callable[[Transaction], _T]) -> _T:
         """Do ``work`` in a write transaction that is on disk when this returns; a full map is made larger."""
+        self._check_usable()  # in a forked child, the lock may be held by a thread that is not there
         with self._environment.write_lock:
             self._check_writable()
             while True:
@@ -217,10 +235,11 @@ class LmdbStore(Store):
             if unknown
             else "nothing of this commit was written"
         )
-        failure = type(meaning)(f"{meaning}; {outcome}. What was committed before is safe")
-        if unknown:
-            self._environment.dead = failure
-        return failure
+        message = f"{meaning}; {outcome}. What was committed before is safe"
+        if not unknown:
+            return type(meaning)(message)
+        self._environment.dead = StoreError(message)
+        return self._environment.dead
 
     def _check_writable(self) -> None:
         self._check_usable()
@@ -238,9 +257,9 @@ class LmdbStore(Store):
         key = name.encode()
         check_key(key, "a workflow's name")
         with self._reading() as txn:
-            sealed = txn.get(key, db=self._tables.workflows)
-        if sealed is not None:
-            return _number(key, sealed)
+            number = look_up(txn, self._tables, "workflows", key)
+        if number is not None:
+            return int.from_bytes(number)
         return self._transact(lambda txn: self._allocate(txn, key))
 
     def _allocate(self, txn: Transaction, key: bytes) -> int:
@@ -274,8 +293,7 @@ class LmdbStore(Store):
     def find(self, alias: bytes) -> bytes | None:
         check_key(alias, "an alias")
         with self._reading() as txn:
-            sealed = txn.get(alias, db=self._tables.aliases)
-        return None if sealed is None else unseal("aliases", alias, sealed)
+            return look_up(txn, self._tables, "aliases", alias)
 
     def load(self, run: bytes, *, with_rows: bool = True) -> Stored | None:
         with self._reading() as txn:
@@ -317,8 +335,7 @@ class LmdbStore(Store):
     def outline(self, fingerprint: bytes) -> bytes | None:
         check_key(fingerprint, "a fingerprint")
         with self._reading() as txn:
-            sealed = txn.get(fingerprint, db=self._tables.outlines)
-        return None if sealed is None else unseal("outlines", fingerprint, sealed)
+            return look_up(txn, self._tables, "outlines", fingerprint)
 
     def last_run(self) -> bytes | None:
         with self._reading() as txn, txn.cursor(self._tables.runs) as cursor:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from heapq import merge
+from itertools import islice, pairwise
 from struct import Struct
 from typing import TypeAlias
+
+import lmdb
 
 from durable_trio._errors import StoreCorrupt
 from durable_trio._store.base import Stored
 from durable_trio._store.environment import Tables, Transaction
-from durable_trio._store.seal import describe, unseal
+from durable_trio._store.seal import describe, fits, unseal
 
+Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 Found: TypeAlias = tuple[bytes, int, int]  # run, workflow, status
 UNKNOWN = -1
 
@@ -24,12 +28,52 @@ _range = Struct(">HB")
 _AFTER_ALL = b"\xff" * 17  # sorts behind every run of a range
 
 
+def look_up(txn: Transaction, tables: Tables, table: str, key: bytes) -> bytes | None:
+    """What is stored under a key, or None; a key that is damaged does not count as absent."""
+    handle: lmdb._Database = getattr(tables, table)
+    sealed = txn.get(key, db=handle)
+    if sealed is not None:
+        return unseal(table, key, sealed)
+    with txn.cursor(handle) as cursor:
+        cursor.set_range(key)
+        check_absent(cursor, table, key)
+    return None
+
+
+def check_absent(cursor: Cursor, table: str, key: bytes) -> None:
+    """Is a key that was sought truly absent, or were the bytes damaged that should have led to it?
+
+    A flipped bit in a key hides its value, and can hide others by leading the search astray. Either way the
+    search ends beside the damage: there, the keys are out of order, or a value belongs to another key.
+
+    Args:
+        cursor: where ``set_range(key)`` has left it; it is moved.
+        table: its name.
+        key: is not there.
+
+    Raises:
+        StoreCorrupt: it was damaged.
+    """
+    landed = cursor.key()
+    if not (landed and cursor.next()):
+        cursor.last()
+    around = list(islice(cursor.iterprev(), 4))[::-1]
+    keys = [other for other, _ in around]
+    keys.insert(keys.index(landed) if landed in keys else len(keys), key)
+    in_order = all(low < high for low, high in pairwise(keys))
+    if not in_order or any(fits(key, sealed) for _, sealed in around):
+        raise StoreCorrupt(f"{describe(table, key)}: its key, or one beside it, was damaged on disk")
+
+
 def load(txn: Transaction, tables: Tables, run: bytes, *, with_rows: bool = True) -> Stored | None:
     """See ``Store.load``."""
-    sealed = txn.get(run, db=tables.runs)
-    if sealed is None:
+    payload = look_up(txn, tables, "runs", run)
+    if payload is None:
+        for workflow, status in _ranges(txn, tables):
+            if txn.get(_index_key(workflow, status, run), db=tables.statuses) is not None:
+                raise StoreCorrupt(f"{describe('runs', run)} is missing, although the run has a status")
         return None
-    workflow, header = _header(run, sealed)
+    workflow, header = int.from_bytes(payload[:2]), payload[2:]
     status = _status(txn, tables, workflow, run)
     rows = _rows(txn, tables, run) if with_rows else []
     return Stored(run, header, rows, status, workflow)
@@ -92,22 +136,18 @@ def oldest_indexed(
     return merge(*ranges)
 
 
-def _header(run: bytes, sealed: bytes) -> tuple[int, bytes]:
-    payload = unseal("runs", run, sealed)
-    return int.from_bytes(payload[:2]), payload[2:]
-
-
 def _rows(txn: Transaction, tables: Tables, run: bytes) -> list[bytes]:
     rows: list[bytes] = []
     with txn.cursor(tables.journal) as cursor:
-        if cursor.set_range(run):
-            for key, sealed in cursor:
-                if not key.startswith(run):
-                    break
-                expected = run + len(rows).to_bytes(4)
-                if key != expected:
-                    raise StoreCorrupt(f"{describe('journal', expected)} is missing")
-                rows.append(unseal("journal", key, sealed))
+        expected = run + b"\0\0\0\0"
+        cursor.set_range(expected)
+        while (key := cursor.key()).startswith(run) and key:
+            if key != expected:
+                raise StoreCorrupt(f"{describe('journal', expected)} is missing")
+            rows.append(unseal("journal", key, cursor.value()))
+            expected = run + len(rows).to_bytes(4)
+            cursor.next()
+        check_absent(cursor, "journal", expected)
     return rows
 
 

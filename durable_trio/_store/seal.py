@@ -30,17 +30,21 @@ def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
     Raises:
         StoreCorrupt: it is not what was stored; names the table and the key.
     """
-    if len(sealed) < _PREFIX.size:
-        raise StoreCorrupt(f"{describe(table, key)}: {len(sealed)} bytes are too few to be a value")
-    version, checksum = _unpack(sealed)
-    payload = sealed[_PREFIX.size :]
-    if version != VERSION or checksum != crc32(payload, crc32(key)):
+    if not fits(key, sealed):
         # A newer version of the library raises the version of the database, which is refused when it is
         # opened: another version byte here is damage.
         raise StoreCorrupt(
             f"{describe(table, key)}: the checksum does not fit, the bytes were damaged on disk"
         )
-    return payload
+    return sealed[_PREFIX.size :]
+
+
+def fits(key: bytes, sealed: bytes) -> bool:
+    """Was this value sealed under this key?"""
+    return len(sealed) >= _PREFIX.size and _unpack(sealed) == (
+        VERSION,
+        crc32(sealed[_PREFIX.size :], crc32(key)),
+    )
 
 
 def describe(table: str, key: bytes) -> str:

@@ -119,6 +119,12 @@ class TestNames:
                 wf.step(b)
                 wf.step(c, name="parallel_b")
 
+    def test_its_name_is_taken_from_then_on(self, wf, mistake):
+        with wf.parallel():
+            wf.step(b)
+        with mistake("'parallel_b' is taken by the parallel block at"):
+            wf.step(a, name="parallel_b")  # <-
+
     def test_the_name_it_would_have_may_be_too_long(self, wf, mistake):
         with mistake("longer than 200 characters; give the block a name="):
             with wf.parallel():  # <-

@@ -94,6 +94,17 @@ def test_a_struct_or_a_dataclass_is_what_the_context_is_turned_into(fn, wanted):
     assert convert_of(fn) == wanted
 
 
+@pytest.mark.parametrize(
+    ("annotation", "wanted"),
+    [(Order, Order), (Box[int], Box[int]), (dict, None), (Plain, None), (Order(1), None)],
+)
+def test_an_annotation_need_not_be_a_string(annotation, wanted):
+    def fn(ctx): ...
+
+    fn.__annotations__["ctx"] = annotation
+    assert convert_of(fn) == wanted
+
+
 def as_mapping(ctx: Mapping[str, Any]): ...
 def as_dict(ctx: dict): ...
 def as_any(ctx: Any): ...

@@ -231,7 +231,23 @@ class TestCompiling:
         assert str(caught.value).startswith(
             f"workflow 'orders', parallel block 'p': it was made at {__file__}:"
         )
-        assert "write `with wf.parallel():`" in str(caught.value)
+        assert "open it with `with`" in str(caught.value)
+
+    def test_a_sequence_without_its_with_is_noticed(self, wf):
+        with wf.parallel():
+            wf.sequence("s")
+            wf.step(a)
+        with pytest.raises(DefinitionError, match="sequence 's': it was made at"):
+            compile_plan(wf)
+
+    def test_a_block_that_was_made_in_a_body_that_raised_is_forgotten_but_opened_never(self, wf, mistake):
+        with pytest.raises(ZeroDivisionError), wf.parallel(name="p"):
+            forgotten = wf.parallel(name="q")
+            _ = 1 / 0
+        wf.step(a)
+        assert compile_plan(wf).index == {"a": 0}
+        with mistake("parallel block 'q': the workflow has been opened by an engine"), forgotten:  # <-
+            raise AssertionError("the body must not run")
 
 
 def fingerprint(declare):

@@ -259,6 +259,7 @@ def test_a_name_in_a_block_is_taken_at_the_top_level_too(wf, mistake):
         ({"inline": 1}, "inline= must be True or False, not 1"),
         ({"compensate": "refund"}, "compensate='refund' names no compensation (known: none so far)"),
         ({"compensate": "refund"}, "declare it above this step, with wf.compensation('refund', fn)"),
+        ({"compensate": ["refund"]}, "compensate= takes the name of a compensation, not ['refund']"),
         ({"compensate": charge}, "compensate= takes the name of a compensation, not <function"),
         ({"returns": "payment"}, "returns='payment' names a result of a parallel block"),
         ({"returns": "payment"}, "this step is at the top level; leave it out"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 
 import pytest
 
 from durable_trio import Workflow
 
-_PATIENCE = 60
+_PATIENCE = 20
 
 
 @pytest.fixture(params=["memory", "lmdb"])
@@ -28,15 +29,28 @@ def wf():
     return Workflow("orders")
 
 
-@pytest.fixture(autouse=True)
-def _patience():
-    """A broken engine shows as a step that waits for ever: that shall fail its test, and only that one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A broken engine shows as a step that waits for ever: that shall fail its test, and only that one.
+
+    Trio turns the SIGINT into a KeyboardInterrupt in the test's own task, so that everything is unwound.
+    """
+    hung = []
 
     def give_up(signum, frame):
-        pytest.fail(f"the test hung for {_PATIENCE} s")
+        hung.append(True)
+        signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(_PATIENCE)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    faulthandler.dump_traceback_later(2 * _PATIENCE, exit=True)
+    try:
+        return (yield)
+    except KeyboardInterrupt:
+        if not hung:
+            raise
+        pytest.fail(f"the test hung for {_PATIENCE} s")
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -43,7 +43,6 @@ async def test_a_plain_step_does_not_block_the_loop(db, wf):
     go_on = threading.Event()
     token = trio.lowlevel.current_trio_token()
 
-    @wf.step
     def block(ctx):
         token.run_sync_soon(in_thread.set)
         return {"released": go_on.wait(30)}
@@ -56,7 +55,6 @@ async def test_a_plain_step_does_not_block_the_loop(db, wf):
             await in_thread.wait()
             go_on.set()
 
-    go_on.set()
     result = await result_of(db, wf)
     assert result["__results__"]["thread"] == Ok({"released": True})
 

@@ -12,12 +12,16 @@ from typing import Any
 
 import msgspec
 import stored_types as t
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from durable_trio._values import Err, Failure, Ok
 
+# Building these values may take long on a busy machine, and that is no fault of what is tested.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-def same(left: Any, right: Any) -> bool:
+
+def same(left: Any, right: Any) -> bool:  # noqa: C901 - one line per kind
     """Whether two values are alike in type, content and order, down to signs of zero and names of zones."""
     kind = type(left)
     if kind is not type(right):
@@ -61,7 +65,9 @@ zones = (
     | st.just(dt.UTC)
     | st.builds(dt.timezone, offsets)
     | st.builds(dt.timezone, offsets, texts)
-    | st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+5"]).map(zoneinfo.ZoneInfo)
+    | st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+5"]).map(
+        zoneinfo.ZoneInfo
+    )
 )
 folds = st.integers(0, 1)
 datetimes = st.builds(lambda at, zone, fold: at.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, folds)
@@ -70,33 +76,38 @@ decimals = st.decimals() | st.sampled_from([Decimal("sNaN12"), Decimal("-0E+5"),
 enums = st.sampled_from([
     *t.Color, *t.Size, *t.Mode, *t.Access, t.Access.READ | t.Access.WRITE, t.Access(0), t.Bits(3), t.Bits(64),
 ])  # fmt: skip
-scalars = (
-    st.none()
-    | st.booleans()
-    | ints
-    | st.floats()
-    | texts
-    | st.binary(max_size=8)
-    | datetimes
-    | st.dates()
-    | times
-    | st.timedeltas()
-    | decimals
-    | st.uuids()
-    | enums
+# Deferred, as the repr of what is built from these would run to pages.
+scalars = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | ints
+        | st.floats()
+        | texts
+        | st.binary(max_size=8)
+        | datetimes
+        | st.dates()
+        | times
+        | st.timedeltas()
+        | decimals
+        | st.uuids()
+        | enums
+    )
 )
 # A signalling NaN refuses to be hashed.
 plain_keys = scalars.filter(lambda value: not (isinstance(value, Decimal) and value.is_snan()))
-keys = st.recursive(
-    plain_keys,
-    lambda inner: (
-        st.lists(inner, max_size=3).map(tuple)
-        | st.frozensets(inner, max_size=3)
-        | st.builds(Ok, inner)
-        | st.builds(t.Point, inner, y=inner)
-        | st.builds(lambda value: t.Money(value), inner)
-    ),
-    max_leaves=4,
+keys = st.deferred(
+    lambda: st.recursive(
+        plain_keys,
+        lambda inner: (
+            st.lists(inner, max_size=3).map(tuple)
+            | st.frozensets(inner, max_size=3)
+            | st.builds(Ok, inner)
+            | st.builds(t.Point, inner, y=inner)
+            | st.builds(t.Money, inner)
+        ),
+        max_leaves=4,
+    )
 )
 
 
@@ -111,8 +122,10 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         | st.builds(Ok, inner)
         | st.builds(Err, inner)
         | st.builds(Failure, texts, texts, texts, st.integers(1, 5))
-        | st.builds(lambda value: t.Money(value), inner)
-        | st.builds(lambda items, note: t.Basket(line_items=items, note=note), st.lists(inner, max_size=3), inner)
+        | st.builds(t.Money, inner)
+        | st.builds(
+            lambda items, note: t.Basket(line_items=items, note=note), st.lists(inner, max_size=3), inner
+        )
         | st.builds(t.Light, inner)
         | st.builds(t.Order, inner, st.lists(inner, max_size=3), inner)
         | st.builds(t.Point, inner, y=inner)
@@ -121,5 +134,5 @@ def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-values = st.recursive(scalars, _containers, max_leaves=20)
+values = st.deferred(lambda: st.recursive(scalars, _containers, max_leaves=20))
 contexts = st.dictionaries(texts, values, max_size=5)

@@ -1,0 +1,102 @@
+"""The tasks that runs live in.
+
+A worker takes one run after another: a task, its cancel scope and its clean context cost more than many a
+step, and are as good for the next run. Only a cancellation uses a scope up.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from durable_trio._context import StepScope, current_scope
+from durable_trio._engine.body import is_cancellation
+from durable_trio._engine.run import RunState
+from durable_trio._engine.walk import walk, walk_off
+from durable_trio._errors import StoreError
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+
+class Workers:
+    """Finds a task for each run that may run.
+
+    Args:
+        engine: whose runs.
+        clean: the context in which tasks are started: a starter's context variables would be gone after
+            a restart, so that no run may see them.
+    """
+
+    def __init__(self, engine: Engine, clean: contextvars.Context) -> None:
+        self._engine = engine
+        self._clean = clean
+        self._idle: list[_Worker] = []
+        self.nursery: trio.Nursery  # set when the engine is opened
+
+    def take(self, run: RunState) -> None:
+        """Let a worker have this run, a new one if none is idle."""
+        if self._engine.draining:
+            return  # it stays as it is on disk, and goes on when the database is opened again
+        if self._idle:
+            self._idle.pop().wake(run)
+        else:
+            worker = _Worker(self._engine, self._idle, run)
+            self._clean.run(self.nursery.start_soon, worker.work)
+
+
+class _Worker:
+    __slots__ = ("_engine", "_idle", "_run", "_task")
+
+    def __init__(self, engine: Engine, idle: list[_Worker], run: RunState) -> None:
+        self._engine = engine
+        self._idle = idle
+        self._run: RunState | None = run
+        self._task: trio.lowlevel.Task
+
+    def wake(self, run: RunState) -> None:
+        self._run = run
+        trio.lowlevel.reschedule(self._task)
+
+    async def work(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        scope = StepScope()
+        current_scope.set(scope)
+        scope.clean = contextvars.copy_context()
+        while True:
+            with trio.CancelScope() as cancellation:
+                while not cancellation.cancel_called:
+                    if self._run is None:
+                        self._idle.append(self)
+                        await trio.lowlevel.wait_task_rescheduled(self._abort)
+                    run, self._run = self._run, None
+                    assert run is not None
+                    run.scope = cancellation
+                    await self._take_to_end(run, scope)
+
+    async def _take_to_end(self, run: RunState, scope: StepScope) -> None:
+        """Run it until it has ended or was cancelled. Raises nothing but a cancellation of the engine."""
+        engine = self._engine
+        run.enter(scope)
+        try:
+            await walk(run, scope)
+        except StoreError:
+            pass  # the committer has told the engine; nothing can be recorded any more
+        except BaseException as error:
+            if not is_cancellation(error):
+                engine.fail(error)
+            elif not run.stopped or engine.closing:
+                raise
+        finally:
+            run.scope = None
+            run.scopes.discard(scope)
+            engine.stragglers.discard(scope)
+        if run.stopped and not run.ending and engine.failure is None:
+            walk_off(run, scope)
+        engine.left()
+
+    def _abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
+        self._idle.remove(self)
+        return trio.lowlevel.Abort.SUCCEEDED

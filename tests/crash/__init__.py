@@ -1,0 +1,18 @@
+"""Kills a worker process, over and over, and checks that nothing was lost, repeated or made up.
+
+The way of one *episode*:
+
+``runner``     a warm process that has imported everything; per boot it forks a child ...
+``worker``     ... which opens the engine on the database, starts the scenario's runs and waits for their ends
+``bodies``     what the steps do: a script says how each attempt ends; each execution returns another value
+``scenarios``  the workflows and the runs of each scenario
+``effects``    the effects journal: one ``os.write`` per line to an ``O_APPEND`` file, which a SIGKILL cannot lose
+``faults``     how a boot ends: a failpoint, a line of the journal, a moment, a system call (``shim.c``), SIGTERM
+``dumps``      what is on the disk after each boot, from a copy that nothing has recovered yet
+``model``      the episode as plain data
+``checker``    a pure function from that data to violations; ``check_*`` hold the invariants by number
+``bugs``       seeded bugs of the engine: each must be found
+``campaign``   which episodes make up the suite, and the processes that run them
+
+``python -m tests.crash --minutes 10`` runs random episodes for as long as one likes.
+"""

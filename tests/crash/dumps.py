@@ -1,0 +1,165 @@
+"""What is on the disk after a boot, as plain data.
+
+A *copy* of the database is read, so that the next boot finds it as the crash left it: LMDB's lock file with
+the locks of the dead in it, and nothing that a reader's opening would have mended.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from durable_trio import StoreError
+from durable_trio._definition.nodes import Node as PlanNode
+from durable_trio._definition.nodes import ParallelNode, StepNode
+from durable_trio._definition.plan import compile_plan
+from durable_trio._definition.workflow import Workflow
+from durable_trio._engine.reader import Reader
+from durable_trio._info import STATUS_NAMES, RunInfo
+from durable_trio._snapshot import records as stored_records
+from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.records import NODE_STATUS_NAMES
+from durable_trio._snapshot.types import TypeRegistry
+from durable_trio._store.batch import read_state
+from durable_trio._store.environment import Reading
+from durable_trio._store.lmdb import LmdbStore, open_lmdb
+
+from .model import Attempt, Cancel, Done, Dump, Ended, Index, Node, Record, RunDump, Tree
+from .values import Address, Colour, Parcel, digest, own
+
+_KINDS = ("step", "parallel", "sequence")
+_CODEC = Codec(TypeRegistry([Address, Colour, Parcel], lenient=True))
+
+
+def dump(database: Path, copy: Path) -> Dump:
+    """Read the database, by way of a copy at ``copy``, which stays."""
+    if not database.exists():
+        return Dump()
+    shutil.copytree(database, copy)
+    return read(copy)
+
+
+def read(database: Path) -> Dump:
+    """Read a database that nobody has open."""
+    if not (database / "durable-trio.json").exists():
+        return Dump()  # its creation did not get to the end
+    try:
+        store = open_lmdb(database, readonly=True)
+    except StoreError as error:
+        return Dump(error=f"{type(error).__name__}: {error}")
+    try:
+        index = _index(store)
+        return Dump({run.id: run for run in _runs(store, index)}, index)
+    except StoreError as error:
+        return Dump(error=f"{type(error).__name__}: {error}")
+    finally:
+        store.close()
+
+
+def _runs(store: LmdbStore, index: Index) -> Iterator[RunDump]:
+    reader = Reader(store, _CODEC)
+    names = store.workflow_names()
+    for key, (run_id, number) in index.runs.items():
+        try:
+            stored = store.load(bytes.fromhex(key))
+            assert stored is not None
+            header = _CODEC.decode_header(stored.header)
+            info = reader.info(stored, with_steps=True)
+            yield RunDump(
+                run_id,
+                names[number],
+                info.status,
+                tuple(stored.rows),
+                tuple(_records(_CODEC.decode_rows(stored.rows), info)),
+                digest(header.input),
+                digest(info.result if info.status == "completed" else info.error),
+            )
+        except StoreError as error:
+            yield RunDump(run_id, names.get(number, "?"), "?", error=f"{type(error).__name__}: {error}")
+
+
+def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Record]:
+    """The records, with identities in place of values: those that the public view shows for them."""
+    shown = {(step.path, step.visit): step for step in info.steps}
+    for record in found:
+        match record:
+            case stored_records.Done(path=path, visit=visit):
+                step = shown[path, visit]
+                value = step.result if record.status == stored_records.OK else step.error
+                # What a part of an unfinished sequence passed on cannot be shown yet.
+                known = value is not None
+                leaf = path.rpartition("/")[2]
+                yield Done(
+                    path,
+                    visit,
+                    _KINDS[record.kind],
+                    NODE_STATUS_NAMES[record.status],
+                    record.attempt,
+                    own(value, leaf) if known else None,
+                    digest(value) if known else None,
+                    record.next,
+                )
+            case stored_records.Attempt():
+                yield Attempt(record.path, record.visit, record.attempt, record.due)
+            case stored_records.Ended():
+                yield Ended(STATUS_NAMES[record.status], digest(record.reason))
+            case stored_records.CancelRequested():
+                yield Cancel()
+
+
+def _index(store: LmdbStore) -> Index:
+    tables = store._environment.tables
+    with Reading(store._environment) as txn:
+
+        def items(table: Any) -> list[tuple[bytes, bytes]]:
+            with txn.cursor(table) as cursor:
+                return [(bytes(key), bytes(value)) for key, value in cursor]
+
+        entries = tuple(
+            (key[3:].hex(), int.from_bytes(key[:2]), STATUS_NAMES[key[2]]) for key, _ in items(tables.statuses)
+        )
+        aliases = {key.decode(): value[-16:].hex() for key, value in items(tables.aliases)}
+        keys = [key for key, _ in items(tables.runs)]
+        _, counts = read_state(txn, tables)
+    names = {alias: key for key, alias in aliases.items()}
+    runs: dict[str, tuple[str, int]] = {}
+    for key in keys:
+        try:
+            stored = store.load(key, with_rows=False)
+            assert stored is not None
+            runs[key.hex()] = (_CODEC.decode_header(stored.header).id, stored.workflow)
+        except StoreError:
+            runs[key.hex()] = (names.get(key.hex(), "?"), -1)
+    counted = {(number, STATUS_NAMES[status]): count for (number, status), count in counts.items() if count}
+    return Index(entries, aliases, runs, counted)
+
+
+def tree_of(workflow: Workflow) -> Tree:
+    """A workflow as the checker sees it."""
+    plan = compile_plan(workflow)
+    nodes: dict[str, Node] = {}
+
+    def add(node: PlanNode, parent: str, position: int) -> None:
+        children = node.children()
+        block = node if isinstance(node, ParallelNode) else None
+        nodes[node.path] = Node(
+            node.path,
+            node.kind,
+            parent,
+            position,
+            node.mode if isinstance(node, StepNode) else "async",
+            block is not None and block.into is not None,
+            block is not None and block.fail_fast,
+            block.need if block is not None else 0,
+            block.limit if block is not None else None,
+            block.keys if block is not None else (),
+            tuple(child.path for child in children),
+        )
+        for place, child in enumerate(children):
+            add(child, node.path, place)
+
+    for position, node in enumerate(plan.nodes):
+        add(node, "", position)
+    return Tree(nodes, tuple(node.path for node in plan.nodes), workflow.durability != "async")

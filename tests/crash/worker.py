@@ -1,0 +1,131 @@
+"""One life of the service that is killed: it opens the engine, starts the runs, and waits for their ends.
+
+Everything is asked for again in every boot, with the same ids: that must change nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, NamedTuple
+
+import trio
+
+from durable_trio import (
+    DurableError,
+    Engine,
+    RunCancelled,
+    RunFailed,
+    StoreError,
+    open_engine,
+)
+
+from .bodies import RunSpec, stage
+from .effects import Effects
+from .scenarios import CHANGED, SCENARIOS, WORKFLOWS
+from .values import Address, Colour, Parcel, digest
+
+
+STORE_ERROR = 3  # the exit status of a life that the store ended
+
+
+class Life(NamedTuple):
+    """What one boot is to do."""
+
+    database: str
+    scenario: str
+    changed: bool = False
+
+
+def live(life: Life, effects: Effects) -> int:
+    """Live until all runs have ended; gives the exit status."""
+    effects.write("boot")
+    try:
+        trio.run(_main, life, effects)
+    except (StoreError, ExceptionGroup) as error:
+        if isinstance(error, ExceptionGroup) and error.split(StoreError)[1] is not None:
+            raise
+        effects.write("error", value=repr(error))
+        return STORE_ERROR
+    effects.write("exit")
+    return 0
+
+
+async def _main(life: Life, effects: Effects) -> None:
+    scenario = SCENARIOS[life.scenario]
+    runs = {run.id: run for run in scenario.runs}
+    stage.set(effects, runs)
+    workflows = (CHANGED if life.changed else WORKFLOWS).values()
+    types = [Address, Colour, Parcel]
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with open_engine(
+            life.database, workflows=workflows, max_running=scenario.max_running, types=types
+        ) as engine:
+            effects.write("open")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_terminate, signals, engine, effects, nursery.cancel_scope)
+                async with trio.open_nursery() as drivers:
+                    for run in runs.values():
+                        drivers.start_soon(_drive, engine, effects, run)
+                nursery.cancel_scope.cancel()
+
+
+async def _terminate(signals: Any, engine: Engine, effects: Effects, scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        effects.write("sigterm")
+        await engine.drain()
+        effects.write("drained")
+        scope.cancel()
+        return
+
+
+async def _drive(engine: Engine, effects: Effects, spec: RunSpec) -> None:
+    """What the owner of a run does, and is told."""
+    reached = trio.Event()
+    if spec.cancel is not None:
+        _watch(effects, spec, reached)
+    async with trio.open_nursery() as nursery:
+        if spec.cancel is not None:
+            nursery.start_soon(_cancel, engine, effects, spec, reached)
+        try:
+            run = await engine.start(spec.workflow, spec.input, id=spec.id)
+            effects.write("ack-start", spec.id, value=run.created)
+            status, value = "completed", None
+            try:
+                value = await run.result()
+            except RunFailed as error:
+                status, value = "failed", error.error
+            except RunCancelled as error:
+                status, value = "cancelled", error.reason
+            effects.write("ack-result", spec.id, value=status, more=digest(value))
+            info = await engine.get(spec.id)
+            shown = info.result if info.status == "completed" else info.error
+            effects.write("ack-result", spec.id, value=info.status, more=digest(shown))
+        except StoreError as error:
+            if engine.failure is not None:
+                raise
+            effects.write("ack-refused", spec.id, value=type(error).__name__)
+        except DurableError as error:
+            effects.write("ack-refused", spec.id, value=type(error).__name__)
+        nursery.cancel_scope.cancel()
+
+
+def _watch(effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
+    """Set the event when the line is written at which the run is to be cancelled."""
+    token = trio.lowlevel.current_trio_token()
+
+    def watch(kind: str, run: str, path: str) -> None:
+        if run == spec.id and (kind, path.rpartition("/")[2]) == spec.cancel:
+            token.run_sync_soon(reached.set, idempotent=True)
+
+    effects.watchers.append(watch)
+
+
+async def _cancel(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
+    await reached.wait()
+    with trio.CancelScope(shield=True):  # the run may be over before this has its answer
+        try:
+            took_effect = await engine.cancel(spec.id, {"because": spec.id})
+        except DurableError as error:
+            effects.write("ack-refused", spec.id, value=type(error).__name__)
+        else:
+            effects.write("ack-cancel", spec.id, value=took_effect)

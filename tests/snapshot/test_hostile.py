@@ -1,0 +1,209 @@
+"""Bytes that nobody wrote: they give a value or a typed error, soon, and nothing else happens."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+
+import msgspec
+import pytest
+import stored_types as t
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from values import contexts, patient
+
+from durable_trio._errors import StoreCorrupt
+from durable_trio._snapshot import wire as codes
+from durable_trio._snapshot.codec import Codec, pack_row
+from durable_trio._snapshot.records import DELTA, OK, STEP, Done, Header, Retried
+from durable_trio._snapshot.types import TypeRegistry, UnknownType
+from durable_trio._snapshot.wire import array_header
+
+CODEC = Codec(TypeRegistry(t.TYPES, modules=["stored_types"]))
+LENIENT = Codec(TypeRegistry(lenient=True))
+
+encode = msgspec.msgpack.encode
+
+
+def ext(code, payload):
+    return encode(msgspec.msgpack.Ext(code, payload))
+
+
+def try_all(data):
+    for codec in (CODEC, LENIENT):
+        for decode in (
+            codec.decode_value,
+            codec.decode_row,
+            codec.decode_header,
+            codec.decode_header_leniently,
+        ):
+            try:
+                decode(data)
+            except StoreCorrupt:
+                pass
+            except UnknownType:
+                assert codec is CODEC
+                assert decode != codec.decode_header_leniently
+
+
+@given(st.binary(max_size=200))
+@settings(patient, max_examples=300, deadline=5000)
+def test_random_bytes(data):
+    try_all(data)
+    for code in range(1, 19):
+        try_all(ext(code, data))
+
+
+# Valid MessagePack under every code gets further into the readers than random bytes do.
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    ["stored_types:Order", "stored_types:Color", "stored_types:Access", "os:system", "zz:"]
+)
+payloads = plain | st.tuples(names, plain) | st.tuples(st.just("2024-01-01"), plain, st.integers(0, 2))
+
+
+@given(st.integers(-128, 127), payloads)
+@example(codes.DATETIME, ("9999-12-31T23:59:59", 2**63, 0))
+@example(codes.DATETIME, ("2024-01-01", [1, 2], 0))
+@example(codes.DATETIME, ("2024-01-01", None, 7))
+@example(codes.TIMEDELTA, (2**62, 0, 0))
+@example(codes.PAIRS, [1, 2, 3])
+@example(codes.PAIRS, [[], 2])
+@example(codes.SET, [{}])
+@example(codes.FAILURE, ["only a type"])
+@example(codes.FAILURE, [1] * 9)
+@example(codes.ENUM, ("stored_types:Access", 2**63))
+@example(codes.ENUM, ("stored_types:Order", "x"))
+@example(codes.OBJECT, ("stored_types:Color", {}))
+@settings(patient, max_examples=500, deadline=5000)
+def test_misshapen_payloads(code, payload):
+    try_all(ext(code, encode(payload)))
+
+
+@given(contexts, st.data())
+@settings(patient, max_examples=200, deadline=5000)
+def test_mutated_records(context, data):
+    done = Done("a", 1, STEP, OK, 1, 1.5, 0.25, DELTA, CODEC.wire(context))
+    row = bytearray(pack_row([CODEC.encode(done)]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        position = data.draw(st.integers(0, len(row) - 1))
+        match data.draw(st.sampled_from(["flip", "cut", "insert"])):
+            case "flip":
+                row[position] ^= 1 << data.draw(st.integers(0, 7))
+            case "cut":
+                del row[position : position + data.draw(st.integers(1, 4))]
+                row = row or bytearray(b"\x90")
+            case "insert":
+                row[position:position] = data.draw(st.binary(min_size=1, max_size=4))
+    try_all(bytes(row))
+
+
+BAD = {
+    "empty": b"",
+    "cut short": pack_row([encode([5, 1.0])])[:-1],
+    "more behind": pack_row([encode([5, 1.0])]) + b"\xc0",
+    "no array": encode({"a": 1}),
+    "unknown record": encode([[77, 1.0]]),
+    "a field too few": encode([[5]]),
+    "a field of another type": encode([[5, "now"]]),
+    "invalid UTF-8": b"\x91\x93\x03\x01\xa2\xff\xff",
+    "unknown extension": encode([[4, 1.0, msgspec.msgpack.Ext(99, b"")]]),
+    "the extension of a timestamp, out of range": encode([[4, 1.0, msgspec.msgpack.Ext(-1, b"\xff" * 12)]]),
+    "an unhashable key": encode([[4, 1.0, msgspec.msgpack.Ext(codes.PAIRS, encode([[], 1]))]]),
+    "an impossible date": encode([[4, 1.0, msgspec.msgpack.Ext(codes.DATE, b"2024-02-30")]]),
+    "text that is no number": encode([[4, 1.0, msgspec.msgpack.Ext(codes.DECIMAL, b"one")]]),
+    "a UUID too short": encode([[4, 1.0, msgspec.msgpack.Ext(codes.UUID_, b"\0" * 15)]]),
+}
+
+
+@pytest.mark.parametrize("data", BAD.values(), ids=BAD)
+def test_damaged_rows_are_corrupt_and_say_what_to_do(data):
+    with pytest.raises(StoreCorrupt, match=r"a (journal row|stored value)") as caught:
+        CODEC.decode_row(data)
+    message = str(caught.value)
+    assert "restore the run from a backup, or delete it" in message or "newer version" in message
+
+
+def test_a_damaged_header_is_corrupt():
+    data = CODEC.encode(Header("id", "wf", "1", b"f", 1.0, {}))
+    assert CODEC.decode_header(data).id == "id"
+    for decode in (CODEC.decode_header, CODEC.decode_header_leniently):
+        with pytest.raises(StoreCorrupt, match="a run header cannot be decoded"):
+            decode(data[:-2])
+
+
+def test_one_damaged_row_among_many():
+    good = pack_row([CODEC.encode(Retried(1.0))])
+    with pytest.raises(StoreCorrupt):
+        CODEC.decode_rows([good, good[:-1], good])
+
+
+def test_deep_bytes_are_corrupt_whatever_they_nest():
+    arrays = b"\x91" * 1_000_000 + b"\xc0"
+    tuples = b"\xc0"
+    for _ in range(2000):
+        tuples = ext(codes.OK, tuples)
+    for data in (arrays, tuples):
+        with pytest.raises(StoreCorrupt, match="RecursionError"):
+            CODEC.decode_value(data)
+
+
+def test_a_users_hash_that_fails_is_no_crash():
+    point = t.Point([])  # frozen, but what it holds has no hash
+    data = ext(codes.SET, array_header(1) + CODEC.encode(CODEC.wire(point)))
+    with pytest.raises(StoreCorrupt, match="unhashable"):
+        CODEC.decode_value(data)
+
+
+@pytest.mark.parametrize("opening", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"])
+def test_lengths_that_lie_cost_neither_time_nor_memory(opening):
+    data = opening + b"\xff\xff\xff\xff\x01"
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    for depth in range(1, 50):
+        with pytest.raises(StoreCorrupt):
+            CODEC.decode_value(data * depth)
+        with pytest.raises(StoreCorrupt):
+            CODEC.decode_value(ext(codes.TUPLE, data * depth))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("code", "payload"),
+    [
+        (codes.BIG_INT, b"\x7f" * 1_000_000),
+        (codes.DECIMAL, b"9" * 1_000_000),
+        (codes.SURROGATES, b"\xed\xa0\x80" * 300_000),
+        (codes.ENUM, encode(["stored_types:Bits", msgspec.msgpack.Ext(codes.BIG_INT, b"\x7f" * 1_000_000)])),
+        (codes.DATE, b"2" * 1_000_000),
+        (codes.DATETIME, encode(["2024-01-01", "Europe/" * 100_000 + "Berlin", 0])),
+    ],
+    ids=["int", "Decimal", "str", "flag", "date", "zone"],
+)
+def test_large_values_take_linear_time(code, payload):
+    began = time.perf_counter()
+    try_all(ext(code, payload))
+    assert time.perf_counter() - began < 5
+
+
+def test_nothing_is_imported():
+    before = set(sys.modules)
+    for name in ("os:system", "antigravity:fly", "stored_types:msgspec", "subprocess:Popen", "this:s"):
+        try_all(ext(codes.OBJECT, encode([name, {"command": "true"}])))
+        try_all(ext(codes.ENUM, encode([name, "A"])))
+        try_all(ext(codes.DATETIME, encode(["2024-01-01", name.replace(":", "/"), 0])))
+    new = {
+        name for name in set(sys.modules) - before if not name.startswith(("tzdata", "importlib.resources"))
+    }
+    assert not new & {"antigravity", "this", "subprocess"}
+    assert not new
