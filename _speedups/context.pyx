@@ -2,10 +2,10 @@
 """The context of a step: copy on write over a frozen base, and the way back to a frozen base.
 
 A value is *frozen* when nobody but the engine holds any mutable part of it. ``freeze`` makes a frozen copy
-of what a user returned, ``thaw`` a copy to hand out. A ``Context`` lies over one frozen dict, which any
-number of Contexts share and none ever changes: immutable values are read through; a container is thawed
-into the context's own overlay when it is first handed out. ``settle`` makes of a returned mapping the next
-base, and says what changed, which is all that the journal has to write.
+of what a user returned, ``thaw`` a copy to hand out (copying.pxi). A ``Context`` lies over one frozen dict,
+which any number of Contexts share and none ever changes: immutable values are read through; a container is
+thawed into the context's own overlay when it is first handed out. ``settle`` makes of a returned mapping
+the next base, and says what changed, which is all that the journal has to write (settling.pxi).
 
 The idea is that of a persistent map with path copying, one level deep: contexts are small dicts, for which
 a flat copy per *change* is cheaper than a tree. What it costs: a Context about 60 ns, a scalar read about
@@ -19,7 +19,6 @@ cimport cython
 from cpython.dict cimport (
     PyDict_Contains,
     PyDict_Copy,
-    PyDict_DelItem,
     PyDict_GetItemWithError,
     PyDict_Next,
     PyDict_SetItem,
@@ -74,7 +73,17 @@ cdef dict NOTHING = {}
 @cython.no_gc_clear  # a cycle goes through a dict, which breaks it; a Context is never without its base
 @cython.collection_type("mapping")
 cdef class Context:
-    """The data of a run as a step sees it: a mapping, of which each step and branch has its own."""
+    """The data of a run as a step sees it: a mapping, of which each step and each branch has its own.
+
+    Whatever is changed in it, or deep in what it hands out, no other context sees. It is otherwise as a
+    dict: ordered, equal to a dict with the same items, unhashable. ``ctx | other`` and ``copy`` are as
+    shallow as a dict's; ``copy.deepcopy`` and ``pickle`` work.
+
+    Args:
+        mapping: a mapping, or an iterable of pairs; the values are taken as they are. Steps get their
+            context from the engine; this is for tests.
+        **kwargs: more items.
+    """
 
     cdef dict _base  # frozen, shared, never changed
     cdef dict _overlay  # what was handed out or set here, or None
@@ -94,47 +103,59 @@ cdef class Context:
         return shared(base)
 
     # -- inside ------------------------------------------------------------------------------------
+    # A key's __eq__ may come back here and change this context: what is looked into is held meanwhile.
 
     cdef bint is_inherited(self, object key) except -1:
         """Whether a key has its place in the order from the base."""
-        return PyDict_Contains(self._base, key) and (self._removed is None or key not in self._removed)
+        cdef dict base = self._base
+        cdef set removed = self._removed
+        return PyDict_Contains(base, key) and (removed is None or key not in removed)
+
+    cdef bint is_own(self, object key) except -1:
+        """Whether a value was handed out or set here."""
+        cdef dict overlay = self._overlay
+        return overlay is not None and PyDict_Contains(overlay, key)
 
     cdef dict raw(self):
         """The values as they are, nothing handed out. Not to be changed: it may be the base itself."""
         return applied(self._base, self._overlay, self._removed)
 
     cdef list key_list(self):
-        cdef list keys
-        if self._removed is None:
-            keys = list(self._base)
-        else:
-            keys = [key for key in self._base if key not in self._removed]
-        if self._overlay is not None:
-            keys += [key for key in list(self._overlay) if not self.is_inherited(key)]
+        cdef dict base = self._base, overlay = self._overlay
+        cdef set removed = self._removed
+        cdef list keys = list(base) if removed is None else [key for key in base if key not in removed]
+        if overlay is not None:
+            keys += [key for key in list(overlay) if not self.is_inherited(key)]
         return keys
 
     cdef object value_of(self, object key):
         """The value, handed out, or MISSING."""
+        cdef dict base = self._base, overlay = self._overlay
+        cdef set removed = self._removed
         cdef PyObject* found
         cdef object value, copy
-        if self._overlay is not None:
-            found = PyDict_GetItemWithError(self._overlay, key)
+        if overlay is not None:
+            found = PyDict_GetItemWithError(overlay, key)
             if found != NULL:
                 return <object>found
-        if self._removed is not None and key in self._removed:
+        if removed is not None and key in removed:
             return MISSING
-        found = PyDict_GetItemWithError(self._base, key)
+        found = PyDict_GetItemWithError(base, key)
         if found == NULL:
             return MISSING
-        if is_plain(found):
-            return <object>found
         value = <object>found
+        if is_plain(found):
+            return value
         copy = handed_out(value)
         if copy is not value:
-            if self._overlay is None:
-                self._overlay = {}
-            PyDict_SetItem(self._overlay, key, copy)
+            self.put(key, copy)
         return copy
+
+    cdef int put(self, object key, object value) except -1:
+        cdef dict overlay = self._overlay
+        if overlay is None:
+            overlay = self._overlay = {}
+        return PyDict_SetItem(overlay, key, value)
 
     cdef int drop(self, object key) except -1:
         """Remove a key that is there."""
@@ -142,8 +163,8 @@ cdef class Context:
             if self._removed is None:
                 self._removed = set()
             self._removed.add(key)
-        if self._overlay is not None and PyDict_Contains(self._overlay, key):
-            PyDict_DelItem(self._overlay, key)
+        if self.is_own(key):
+            self._overlay.pop(key, None)
         return 0
 
     # -- reading -----------------------------------------------------------------------------------
@@ -159,15 +180,14 @@ cdef class Context:
         return default if value is MISSING else value
 
     def __contains__(self, key):
-        return (self._overlay is not None and PyDict_Contains(self._overlay, key)) or self.is_inherited(key)
+        return self.is_own(key) or self.is_inherited(key)
 
     def __len__(self):
         cdef Py_ssize_t length = PyDict_Size(self._base)
         if self._removed is not None:
             length -= len(self._removed)
         if self._overlay is not None:
-            for key in list(self._overlay):
-                length += not self.is_inherited(key)
+            length += sum([not self.is_inherited(key) for key in list(self._overlay)])
         return length
 
     def __iter__(self):
@@ -217,9 +237,7 @@ cdef class Context:
     # -- writing -----------------------------------------------------------------------------------
 
     def __setitem__(self, key, value):
-        if self._overlay is None:
-            self._overlay = {}
-        PyDict_SetItem(self._overlay, key, value)
+        self.put(key, value)
 
     def __delitem__(self, key):
         if key not in self:
@@ -246,15 +264,16 @@ cdef class Context:
     def setdefault(self, key, default=None, /):
         value = self.value_of(key)
         if value is MISSING:
-            self[key] = value = default
+            self.put(key, default)
+            return default
         return value
 
     def update(self, other=(), /, **kwargs):
-        cdef dict changes = dict(other, **kwargs)
-        if self._overlay is None:
+        cdef dict changes = dict(other, **kwargs), overlay = self._overlay
+        if overlay is None:
             self._overlay = changes
         else:
-            PyDict_Update(self._overlay, changes)
+            PyDict_Update(overlay, changes)
 
     def clear(self):
         self._overlay = None
@@ -263,7 +282,7 @@ cdef class Context:
     # -- other contexts ----------------------------------------------------------------------------
 
     def __or__(self, other):
-        if not isinstance(other, Mapping):
+        if not isinstance(other, dict) and not isinstance(other, Mapping):  # the second is much slower
             return NotImplemented
         new = self.copy()
         new.update(other)
@@ -313,9 +332,6 @@ MutableMapping.register(Context)
 
 cdef PyTypeObject* CONTEXT_TYPE = <PyTypeObject*>Context
 
-include "copying.pxi"
-include "sameness.pxi"
-
 
 def share(dict base not None):
     """A context over a frozen dict, which nobody may change from now on. Copies nothing."""
@@ -328,116 +344,6 @@ cdef inline Context shared(dict base):
     return new
 
 
-# -- from a context to the next base -----------------------------------------------------------------
-
-
-cdef dict applied(dict base, dict changed, object removed):
-    """The one place that says what a delta means; gives the base itself if there is nothing to do."""
-    cdef dict new
-    if not changed and not removed:
-        return base
-    new = PyDict_Copy(base)
-    if removed:
-        for key in removed:
-            new.pop(key, None)
-    if changed:
-        PyDict_Update(new, changed)
-    return new
-
-
-def apply_delta(dict base not None, dict changed, removed, bint replaced):
-    """The frozen context that follows from a base and what ``settle`` said of the step."""
-    if replaced:
-        return {} if changed is None else changed
-    return applied(base, changed, removed)
-
-
-def settle(dict base not None, value, dict user_types not None, resolve, str where not None="ctx"):
-    """Make of a returned mapping the next frozen base, and say what of it the journal has to write."""
-    cdef Job job = freezing(user_types, resolve)
-    try:
-        if Py_TYPE(<PyObject*>value) != CONTEXT_TYPE:
-            return settled_mapping(base, as_dict(value), &job)
-        if (<Context>value)._base is base:
-            return settled_overlay(<Context>value, &job)
-        return settled_mapping(base, (<Context>value).raw(), &job)
-    except Exception as error:
-        raise as_snapshot_error(error, where)
-
-
-cdef dict as_dict(object value):
-    """A private dict of a mapping's items, so that nothing can change it while it is frozen."""
-    if type(value) is dict:
-        return PyDict_Copy(<dict>value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise refusal.refused_no_mapping(value)
-
-
-cdef tuple settled_overlay(Context context, Job* job):
-    """Of a context over this very base: only what was handed out or set can differ."""
-    cdef dict base = context._base, changed = {}, overlay
-    cdef list removed = None
-    cdef Py_ssize_t position = 0
-    cdef PyObject* key
-    cdef PyObject* value
-    if context._removed:
-        removed = [name for name in base if name in context._removed]
-    if context._overlay is not None:
-        overlay = PyDict_Copy(context._overlay)
-        while PyDict_Next(overlay, &position, &key, &value):
-            # A key that was removed and set again has moved to the end: it counts as new.
-            settle_item(changed, <object>key, <object>value, base, removed, job)
-    if not changed and not removed:
-        return base, None, None, False, False
-    return applied(base, changed, removed), changed or None, removed, False, bool(job.special)
-
-
-cdef tuple settled_mapping(dict base, dict given, Job* job):
-    """Of any other mapping, as a dict that nobody else changes."""
-    cdef bint extends = begins_with(given, base)
-    cdef dict changed = {}
-    cdef Py_ssize_t position = 0
-    cdef PyObject* key
-    cdef PyObject* value
-    while PyDict_Next(given, &position, &key, &value):
-        settle_item(changed, <object>key, <object>value, base if extends else NOTHING, None, job)
-    if not extends:
-        return changed, changed, None, True, bool(job.special)
-    if not changed:
-        return base, None, None, False, False
-    return applied(base, changed, None), changed, None, False, bool(job.special)
-
-
-cdef int settle_item(dict changed, object key, object value, dict base, list removed, Job* job) except -1:
-    """Freeze one item into ``changed``, unless it is what the base has under that key."""
-    cdef PyObject* old
-    if type(key) is not str:
-        refused = refusal.refused_key(key)
-        refused.add(ITEM, key)
-        raise refused
-    old = PyDict_GetItemWithError(base, key)
-    try:
-        if old != NULL and is_same(value, <object>old, 1) and (removed is None or key not in removed):
-            return 0
-        is_atom(<PyObject*>key, job)
-        PyDict_SetItem(changed, key, copied(value, job, 1))
-    except BaseException as error:
-        raise on_the_way_out(error, job, ITEM, key)
-    return 0
-
-
-cdef bint begins_with(dict given, dict base) except -1:
-    """Whether the first keys of one are the keys of the other, in its order."""
-    cdef Py_ssize_t position = 0, base_position = 0
-    cdef PyObject* key
-    cdef PyObject* base_key
-    if PyDict_Size(given) < PyDict_Size(base):
-        return False
-    while PyDict_Next(base, &base_position, &base_key, NULL):
-        PyDict_Next(given, &position, &key, NULL)
-        if key == base_key:
-            continue
-        if Py_TYPE(key) != &PyUnicode_Type or <str>key != <str>base_key:
-            return False
-    return True
+include "copying.pxi"
+include "sameness.pxi"
+include "settling.pxi"

@@ -500,7 +500,26 @@ cdef object as_snapshot_error(object error, str where):
 
 
 def freeze(value, dict user_types not None, resolve, str where not None="ctx"):
-    """A private deep copy of a storable value, and whether it holds anything special."""
+    """Make a deep copy of a storable value that nobody else holds any mutable part of.
+
+    Immutable values are shared. Something that is referenced twice becomes two. A ``Context`` becomes a
+    dict, an ``Err`` loses its retry flag. What an instance of the user's remembers in a
+    ``functools.cached_property`` is left out; anything else beside its fields is refused.
+
+    Args:
+        value: the value.
+        user_types: the enums (None), Structs and dataclasses (their fields) that are known to be storable.
+        resolve: is asked about a type that is missing there; answers with such an entry or with
+            NotImplemented, or raises SnapshotError with advice.
+        where: what the outermost value is called in messages.
+
+    Returns:
+        The copy, and whether it is special: holds anything that untyped MessagePack would not give back
+        as it was.
+
+    Raises:
+        SnapshotError: something in it cannot be stored; its message and ``path`` say where.
+    """
     cdef Job job = freezing(user_types, resolve)
     try:
         frozen = copied(value, &job, 0)
@@ -519,5 +538,10 @@ cdef inline object handed_out(object value):
 
 
 def thaw(value):
-    """A deep copy of a frozen value, to be handed out; shares what is immutable."""
+    """A deep copy of a frozen value, to be handed out; what is immutable is shared.
+
+    Raises:
+        TypeError: there is something in it that no frozen value holds.
+        RecursionError: it is nested without end, and no frozen value.
+    """
     return handed_out(value)

@@ -28,13 +28,19 @@ cdef object new_tuple = tuple.__new__
 @cython.freelist(64)
 @cython.no_gc_clear  # a cycle goes through the list of values, which breaks it
 cdef class Collector:
-    """The outcomes of one block's branches.
+    """The outcomes of one parallel block's branches, and what follows from them for the block.
+
+    Args:
+        keys: the branches' result keys, in the order in which they are declared.
+        need: how many Ok branches are enough; 0: all branches are waited for.
+        fail_fast: whether an error (or, with ``need``, that it is out of reach) ends the block and fails it.
 
     Attributes:
         ok_count: branches that are Ok.
         error_count: branches that ended in any other way.
         left: branches without an outcome.
-        first_error: the first branch, in time, that failed or timed out, or -1.
+        first_error: the first branch, in time, that failed or timed out, or -1. One that was cancelled or
+            never started is a consequence, and no error of its own.
     """
 
     cdef tuple _keys
@@ -63,12 +69,26 @@ cdef class Collector:
         PyMem_Free(self._statuses)
 
     def ok(self, Py_ssize_t index, value):
-        """Branch ``index`` succeeded, with this data."""
+        """Branch ``index`` succeeded, with this data.
+
+        Raises:
+            RuntimeError: it has an outcome already.
+        """
         self.put(index, OK, value)
         self.ok_count += 1
 
     def error(self, Py_ssize_t index, reason, int status=ERROR):
-        """Branch ``index`` ended in another way, for this reason."""
+        """Branch ``index`` ended in another way, for this reason.
+
+        Args:
+            index: the branch.
+            reason: why.
+            status: ERROR (1), CANCELLED (2), TIMED_OUT (3) or NEVER_STARTED (4) of the journal's records.
+
+        Raises:
+            RuntimeError: it has an outcome already.
+            ValueError: there is no such status.
+        """
         if not ERROR <= status <= NEVER_STARTED:
             raise ValueError(f"{status} is the status of no error; it is one of {ERROR} to {NEVER_STARTED}")
         self.put(index, status, reason)
@@ -117,7 +137,7 @@ cdef class Collector:
 
     @property
     def has_failed(self):
-        """Whether the block fails the run."""
+        """Whether the block fails the run: never without ``fail_fast``."""
         return self.is_lost()
 
     cdef inline bint has_need(self) noexcept:
@@ -132,7 +152,11 @@ cdef class Collector:
         return self.lacks_need() if self._need > 0 else self.first_error >= 0
 
     def merge(self):
-        """The tagged results by key, in the order in which the branches are declared."""
+        """The tagged results by key, in the order in which the branches are declared.
+
+        Raises:
+            RuntimeError: a branch has no outcome yet.
+        """
         cdef Py_ssize_t i
         cdef dict merged = {}
         if self.left:

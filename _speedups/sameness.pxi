@@ -173,5 +173,8 @@ cdef Py_hash_t strict_hash(object value, int depth) except? -1:
 
 
 def same(a, b):
-    """Whether two values are the same in every way that storing them keeps."""
+    """Whether two values are indistinguishable in all that storing them keeps.
+
+    Stricter than ``==``, see above. Runs no ``__eq__`` and no ``__hash__`` of a user's.
+    """
     return bool(is_same(a, b, 0))

@@ -234,8 +234,8 @@ def returned(
             kind = value.__class__
             if place is Place.BRANCH and kind is not Context:
                 return _branch_value(codec, value)
-            if kind is not dict and kind is not Context and not isinstance(value, Mapping):
-                value = _mapping(what, Ok(value), place)  # an instruction, or None, is none inside an Ok
+            if value is None or kind is Err or kind is Goto or kind is Finish:
+                raise _not_allowed(what, Ok(value), place)
         if kind is dict or kind is Context:
             pass
         elif value is None:
@@ -308,8 +308,11 @@ def _mapping(what: str, value: Any, place: Place) -> Mapping[str, Any]:
         isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value)
     ):
         return _fields(value)
-    allowed = _ALLOWED[place]
-    raise _Refused("TypeError", f"{what} returned {_shown(value)}; it may return {allowed}")
+    raise _not_allowed(what, value, place)
+
+
+def _not_allowed(what: str, value: Any, place: Place) -> _Refused:
+    return _Refused("TypeError", f"{what} returned {_shown(value)}; it may return {_ALLOWED[place]}")
 
 
 def _shown(value: Any) -> str:

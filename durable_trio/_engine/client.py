@@ -56,8 +56,7 @@ async def open_client(path: str | os.PathLike[str], *, types: Iterable[type] = (
         StoreError: it is no database, or cannot be read.
     """
     codec = Codec(TypeRegistry(types, lenient=True))
-    with trio.CancelScope(shield=True):  # it cannot be interrupted, and what it opened must be closed
-        store = await trio.to_thread.run_sync(lambda: open_lmdb(path, readonly=True))
+    store = await trio.to_thread.run_sync(lambda: open_lmdb(path, readonly=True))
     try:
         yield Client(Reader(store, codec))
     finally:

@@ -73,6 +73,7 @@ class Committer:
         self._flusher: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
         self._closing = False
+        self._failed = False  # the writer's own note that it has ended
         self.commits = 0
         self._thread: threading.Thread | None = None
         if store.threaded:
@@ -192,24 +193,31 @@ class Committer:
     def _write_batches(self) -> None:
         while True:
             self._wake.acquire()
+            # Read before the queue: what is put before closing is seen, and is written.
             closing = self._closing
-            while self._queue:
-                waiters: list[_Waiter] = []
-                failure: BaseException | None = None
-                try:
-                    self._write_batch(waiters)
-                except BaseException as error:  # noqa: BLE001 - handed to those who wait, whatever it is
-                    failure = error
-                try:
-                    self._token.run_sync_soon(self._landed, waiters, failure)
-                except trio.RunFinishedError:
-                    return
-                if failure is not None:
-                    return
+            while self._queue and self._write_and_report():
                 if not closing:
                     break
-            if closing:
+            if closing or self._failed:
                 return
+
+    def _write_and_report(self) -> bool:
+        """Write a batch and have its waiters woken; False if nothing can be written any more.
+
+        A function of its own, so that an idle writer does not keep the last batch's runs alive.
+        """
+        waiters: list[_Waiter] = []
+        failure: BaseException | None = None
+        try:
+            self._write_batch(waiters)
+        except BaseException as error:  # noqa: BLE001 - handed to those who wait, whatever it is
+            failure = error
+            self._failed = True
+        try:
+            self._token.run_sync_soon(self._landed, waiters, failure)
+        except trio.RunFinishedError:
+            self._failed = True  # nobody is left to tell
+        return not self._failed
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
@@ -267,9 +275,9 @@ class Committer:
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
-        for waiter in (*waiters, *self._queue):
-            if isinstance(waiter, trio.lowlevel.Task):
-                trio.lowlevel.reschedule(waiter, outcome.Error(failure))
+        for entry in (*waiters, *self._queue):
+            if isinstance(entry, trio.lowlevel.Task):
+                trio.lowlevel.reschedule(entry, outcome.Error(failure))
         self._queue.clear()
         self._on_failure(failure)
 

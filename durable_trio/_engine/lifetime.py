@@ -156,8 +156,8 @@ async def _opened(path: str | os.PathLike[str] | None) -> Store:
     if path is None:
         await trio.lowlevel.checkpoint()
         return MemoryStore()
-    with trio.CancelScope(shield=True):  # it cannot be interrupted, and what it opened must be closed
-        return await trio.to_thread.run_sync(open_lmdb, path)
+    # Neither can opening be interrupted, nor may what it opened be lost before it can be closed.
+    return await trio.to_thread.run_sync(open_lmdb, path, abandon_on_cancel=False)
 
 
 def _enrolled(store: Store, plans: Iterable[Plan]) -> dict[str, int]:

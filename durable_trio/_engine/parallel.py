@@ -24,7 +24,7 @@ from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
-from durable_trio._engine.step import run_body, run_step
+from durable_trio._engine.step import may_enter, run_body, run_step
 from durable_trio._snapshot.records import (
     CANCELLED,
     DELTA,
@@ -268,6 +268,8 @@ class _Block:
     def _put_unfinished(self, index: int, status: int, scope: StepScope | None) -> None:
         run, node = self._run, self._node
         child = node.branches[index]
+        if scope is not None and not scope.attempt and isinstance(child, StepNode):
+            status, scope = NEVER_STARTED, None  # its task had begun; its body was not entered
         attempt = scope.attempt if scope is not None else 0
         if self._cause is None and not run.stopped:
             assert node.timeout is not None
@@ -299,6 +301,7 @@ class _Block:
         """Ask ``into``, once what it sees is on disk."""
         run, node = self._run, self._node
         await run.recorded()
+        await may_enter(run)
         scope.path = node.path
         scope.kind = PARALLEL
         scope.visit = self._visit

@@ -34,14 +34,18 @@ async def run_step(
     scope.path = path
     scope.kind = STEP
     scope.visit = visit
+    scope.attempt = 0
     attempt = 1
     if run.journal is not None:
         failed = run.journal.attempts.pop((path, visit), None)
         if failed is not None and retry is not None:
-            attempt = scope.attempt = failed.attempt + 1
+            scope.attempt, scope.started = failed.attempt, failed.started
+            scope.begun = engine.monotonic() - failed.duration
+            attempt = failed.attempt + 1
             # The wall clock may have jumped while nobody ran; no wait is longer than the policy's.
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
+        await may_enter(run)
         scope.attempt = attempt
         verdict = await run_body(
             run, scope, base, f"step {node.name!r}", place, node.timeout, body.call_step, engine, node
@@ -64,6 +68,17 @@ async def run_step(
     return Outcome(status, value, engine.codec.encode(done), next_, is_context, errors)
 
 
+async def may_enter(run: RunState) -> None:
+    """Pass if a body may be entered now; else wait for the cancellation that is on its way.
+
+    What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
+    block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
+    """
+    if run.stopped or run.engine.draining:
+        await trio.sleep_forever()
+    await trio.lowlevel.checkpoint_if_cancelled()
+
+
 async def run_body(
     run: RunState,
     scope: StepScope,
@@ -79,8 +94,6 @@ async def run_body(
     Only a cancellation (and what is no ``Exception``) leaves this as an exception.
     """
     engine = run.engine
-    if run.stopped or engine.draining:
-        await trio.sleep_forever()  # no body is entered any more: whoever stopped this will cancel it
     scope.started = engine.now()
     scope.begun = engine.monotonic()
     ctx = scope.context = share(base)

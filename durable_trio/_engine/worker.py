@@ -71,14 +71,17 @@ class _Worker:
                     if self._run is None:
                         self._idle.append(self)
                         await trio.lowlevel.wait_task_rescheduled(self._abort)
-                    run, self._run = self._run, None
-                    assert run is not None
-                    run.scope = cancellation
-                    await self._take_to_end(run, scope)
+                    await self._take_to_end(cancellation, scope)
 
-    async def _take_to_end(self, run: RunState, scope: StepScope) -> None:
-        """Run it until it has ended or was cancelled. Raises nothing but a cancellation of the engine."""
+    async def _take_to_end(self, cancellation: trio.CancelScope, scope: StepScope) -> None:
+        """Run what was taken until it has ended or was cancelled; raises only a cancellation of the engine.
+
+        The run is this call's own variable: an idle worker must not keep the last one alive.
+        """
         engine = self._engine
+        run, self._run = self._run, None
+        assert run is not None
+        run.scope = cancellation
         run.enter(scope)
         try:
             await walk(run, scope)
@@ -92,6 +95,7 @@ class _Worker:
         finally:
             run.scope = None
             run.scopes.discard(scope)
+            scope.context = None
             engine.stragglers.discard(scope)
         if run.stopped and not run.ending and engine.failure is None:
             walk_off(run, scope)

@@ -64,7 +64,6 @@ class Journal:
     def _add(self, record: Record) -> None:
         if isinstance(record, Done):
             key = (record.path, record.visit)
-            self.done.pop(key, None)  # so that a later outcome stands where it happened
             self.done[key] = record
             self.attempts.pop(key, None)
             at = record.started + record.duration
@@ -159,7 +158,7 @@ def data_of(journal: Journal, done: Done, base: dict[Any, Any]) -> Any:
     """What a node passed on, or the reason of its error, from the context that it was given.
 
     Raises:
-        KeyError: a branch that the record of a block names has no record.
+        StoreCorrupt: a branch that the record of a block names has no record.
     """
     form = done.form
     if form == SAME:
@@ -167,13 +166,19 @@ def data_of(journal: Journal, done: Done, base: dict[Any, Any]) -> Any:
     if form == DELTA:
         return apply_delta(base, done.data, done.removed or [], False)
     if form == RESULTS:
-        results = {key: _branch_result(journal, path, done.visit, base) for key, path in done.data}
+        results = {key: _branch_result(journal, done, path, base) for key, path in done.data}
         return {**base, RESULTS_KEY: results}
     return done.data
 
 
-def _branch_result(journal: Journal, path: str, visit: int, base: dict[Any, Any]) -> Ok[Any] | Err[Any]:
-    branch = journal.done[path, visit]
+def _branch_result(journal: Journal, block: Done, path: str, base: dict[Any, Any]) -> Ok[Any] | Err[Any]:
+    branch = journal.done.get((path, block.visit))
+    # A block that names itself, or one around it, would have no end.
+    if branch is None or path.rpartition("/")[0] != block.path:
+        raise StoreCorrupt(
+            f"the records of block {block.path!r} do not fit together: {path!r} is no recorded branch of it; "
+            "restore the run from a backup, or delete it"
+        )
     data = data_of(journal, branch, base)
     return Ok(data) if branch.status == OK else Err(data)
 

@@ -40,7 +40,7 @@ def look_up(txn: Transaction, tables: Tables, table: str, key: bytes) -> bytes |
     return None
 
 
-def check_absent(cursor: Cursor, table: str, key: bytes) -> None:
+def check_absent(cursor: Cursor, table: str, key: bytes, *, known: bytes = b"") -> None:
     """Is a key that was sought truly absent, or were the bytes damaged that should have led to it?
 
     A flipped bit in a key hides its value, and can hide others by leading the search astray. Either way the
@@ -50,6 +50,7 @@ def check_absent(cursor: Cursor, table: str, key: bytes) -> None:
         cursor: where ``set_range(key)`` has left it; it is moved.
         table: its name.
         key: is not there.
+        known: a key whose value was found to be right already.
 
     Raises:
         StoreCorrupt: it was damaged.
@@ -57,11 +58,12 @@ def check_absent(cursor: Cursor, table: str, key: bytes) -> None:
     landed = cursor.key()
     if not (landed and cursor.next()):
         cursor.last()
-    around = list(islice(cursor.iterprev(), 4))[::-1]
-    keys = [other for other, _ in around]
-    keys.insert(keys.index(landed) if landed in keys else len(keys), key)
+    keys = list(islice(cursor.iterprev(keys=True, values=False), 4))[::-1]
+    place = keys.index(landed) if landed in keys else len(keys)
+    beside = [other for other in keys[max(0, place - 1) : place + 1] if other != known]
+    keys.insert(place, key)
     in_order = all(low < high for low, high in pairwise(keys))
-    if not in_order or any(fits(key, sealed) for _, sealed in around):
+    if not in_order or any(cursor.set_key(other) and fits(key, cursor.value()) for other in beside):
         raise StoreCorrupt(f"{describe(table, key)}: its key, or one beside it, was damaged on disk")
 
 
@@ -139,15 +141,15 @@ def oldest_indexed(
 def _rows(txn: Transaction, tables: Tables, run: bytes) -> list[bytes]:
     rows: list[bytes] = []
     with txn.cursor(tables.journal) as cursor:
-        expected = run + b"\0\0\0\0"
+        expected, last = run + b"\0\0\0\0", b""
         cursor.set_range(expected)
-        while (key := cursor.key()).startswith(run) and key:
+        while (key := cursor.key()).startswith(run):
             if key != expected:
                 raise StoreCorrupt(f"{describe('journal', expected)} is missing")
             rows.append(unseal("journal", key, cursor.value()))
-            expected = run + len(rows).to_bytes(4)
+            expected, last = run + len(rows).to_bytes(4), key
             cursor.next()
-        check_absent(cursor, "journal", expected)
+        check_absent(cursor, "journal", expected, known=last)
     return rows
 
 
