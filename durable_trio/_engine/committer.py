@@ -243,8 +243,9 @@ class Committer:
             return
         for run, (records, status, header, alias) in groups.items():
             indexed = run.indexed
-            write = Write(run.key, header, alias, run.seq, None, run.workflow_number, indexed, status)
+            write = Write(run.key, header, alias, 0, None, run.workflow_number, indexed, status)
             if records:
+                write.seq = run.seq
                 write.row = pack_row(records)
                 run.seq += 1
             if status is not None:

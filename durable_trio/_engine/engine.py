@@ -33,8 +33,7 @@ from durable_trio._errors import DefinitionError, EngineClosed, InputError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import CancelRequested, Header, Retried
-from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._snapshot.view import Journal
+from durable_trio._snapshot.view import Journal, run_info
 from durable_trio._store.base import Store, Write
 
 _ENDED: tuple[RunStatus, ...] = tuple(name for name, code in STATUS_CODES.items() if code >= FIRST_ENDED_CODE)
@@ -48,6 +47,7 @@ class Engine:
         self,
         store: Store,
         codec: Codec,
+        lenient: Codec,
         registered: Mapping[Workflow, Plan],
         numbers: Mapping[str, int],
         *,
@@ -59,14 +59,14 @@ class Engine:
     ) -> None:
         self.store = store
         self.codec = codec
-        self.lenient = Codec(TypeRegistry(lenient=True))  # reads what the engine's own codec cannot
         self.plans = {(plan.workflow, plan.version): plan for plan in registered.values()}
         self.numbers = numbers
         self.durability = durability
         self.now = now
         self.monotonic = trio.lowlevel.current_clock().current_time
         self.committer = Committer(store, self.fail)
-        self.reader = Reader(store, codec)
+        # To show a run, what is not known here need not be understood.
+        self.reader = Reader(store, lenient)
         self.admission = Admission(max_running)
         self.stragglers = Stragglers(cancel_grace)
         self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
@@ -314,6 +314,11 @@ class Engine:
             return False
         if not run.stopped:
             frozen, _ = self.codec.freeze(reason, "reason")
+            if run.seq < 0:
+                # Found on opening, and waiting for its turn or blocked: its journal was not read yet.
+                stored = self.store.load(run.key)
+                assert stored is not None
+                run.seq = len(stored.rows)
             run.stopped = True
             run.reason = frozen
             run.put(self.codec.encode(CancelRequested(self.now(), self.codec.wire(frozen))))
@@ -445,6 +450,16 @@ class Engine:
         info = await self.reader.call(self.reader.get, run_id)
         run = self.live.get(run_id)
         return info if run is None else with_live_steps(info, run)
+
+    def stored_info(self, run_id: str) -> RunInfo:
+        """What is recorded of a run, in the types that were recorded.
+
+        Raises:
+            UnknownType: one of them is not registered with this engine.
+        """
+        stored = self.reader.load(run_id)
+        header = self.codec.decode_header(stored.header)
+        return run_info(header, self.codec.decode_rows(stored.rows), stored.status, with_steps=False)
 
     async def list(
         self,

@@ -51,7 +51,7 @@ class Run:
         state = self._state
         await self._settled()
         if state.ended is None:
-            return _result_of(await self._engine.reader.call(self._engine.reader.get, self.id))
+            return _result_of(await self._engine.reader.call(self._engine.stored_info, self.id))
         status, value, errors = state.ended
         if status == "completed":
             result: dict[str, Any] = thaw(value)

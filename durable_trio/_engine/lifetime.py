@@ -75,7 +75,9 @@ async def open_engine(
         raise InputError(f"max_running is an int, 1 or more, not {max_running!r}")
     plans = _compiled(workflows)
     modules = {module for plan in plans.values() for module in plan.modules}
+    types = tuple(types)
     codec = Codec(TypeRegistry(types, modules))
+    lenient = Codec(TypeRegistry(types, modules, lenient=True))
     interval = seconds(flush_interval, "flush_interval")
     grace = seconds(cancel_grace, "cancel_grace")
     clean = contextvars.copy_context()
@@ -85,6 +87,7 @@ async def open_engine(
         engine = Engine(
             store,
             codec,
+            lenient,
             plans,
             numbers,
             durability=durability,

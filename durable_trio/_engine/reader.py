@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.view import run_info
 from durable_trio._store.base import Store, Stored
 
+_logger = logging.getLogger("durable_trio")
 T = TypeVar("T")
 
 MAX_PAGE = 10_000
@@ -29,7 +31,7 @@ class Reader:
 
     def __init__(self, store: Store, codec: Codec) -> None:
         self._store = store
-        self._codec = codec
+        self.codec = codec
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something that reads from the disk, off the Trio thread. A checkpoint."""
@@ -61,7 +63,7 @@ class Reader:
         key = self.find(run_id)
         stored = None if key is None else self._store.load(key, with_rows=with_rows)
         # A run with an id of its own cannot be found by its key.
-        if stored is None or self._codec.decode_header(stored.header).id != run_id:
+        if stored is None or self.codec.decode_header(stored.header).id != run_id:
             shown = run_id if len(run_id) <= 80 else f"{run_id[:80]}…"
             raise RunNotFound(f"there is no run {shown!r} in {self._store.path or 'this engine'}")
         return stored
@@ -72,8 +74,8 @@ class Reader:
 
     def info(self, stored: Stored, *, with_steps: bool) -> RunInfo:
         """What a stored run says."""
-        header = self._codec.decode_header(stored.header)
-        records = self._codec.decode_rows(stored.rows)
+        header = self.codec.decode_header(stored.header)
+        records = self.codec.decode_rows(stored.rows)
         return run_info(header, records, stored.status, with_steps=with_steps)
 
     def list(
@@ -83,7 +85,7 @@ class Reader:
         limit: int,
         after: str | None,
     ) -> list[RunInfo]:
-        """A page of runs, newest first; runs that cannot be read are left out."""
+        """A page of runs, newest first. One that cannot be read is left out, and named in the log."""
         codes = status_codes(status)
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
             raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
@@ -97,11 +99,12 @@ class Reader:
         page = self._store.page(workflow=number, statuses=codes, before=before, limit=limit)
         infos = []
         for stored in page:
-            if stored.error is None:
-                try:
-                    infos.append(self.info(stored, with_steps=False))
-                except StoreCorrupt:
-                    continue
+            try:
+                if stored.error is not None:
+                    raise stored.error
+                infos.append(self.info(stored, with_steps=False))
+            except StoreCorrupt as error:
+                _logger.error("a run is left out of a list: %s", error)  # noqa: TRY400 - says all
         return infos
 
 

@@ -17,6 +17,7 @@ from durable_trio._engine.run import RunState
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
 from durable_trio._snapshot.records import Header
+from durable_trio._snapshot.types import UnknownType
 from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
 
@@ -37,6 +38,7 @@ async def recover(engine: Engine) -> None:
             break
         for stored in page:
             _take_over(engine, stored)
+    await engine.committer.durable()  # who is blocked shows in a list from the start
     engine.admit()
 
 
@@ -57,13 +59,10 @@ def _load(engine: Engine, key: bytes) -> Stored | None:
 
 def _take_over(engine: Engine, stored: Stored) -> None:
     try:
-        header = engine.codec.decode_header(stored.header)
-    except StoreError as error:
-        # Its input cannot be read here, perhaps because a type is not registered now. Nothing is lost.
-        header = engine.lenient.decode_header(stored.header)
-        plan, reason = None, str(error)
-    else:
-        plan, reason = _plan_for(engine, header)
+        header, plan, reason = _header_and_plan(engine, stored)
+    except StoreCorrupt as error:
+        _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
+        return
     run = RunState(engine, plan, header, stored.run, stored.workflow, indexed=stored.status)
     run.seq = -1  # not known until the journal is read
     run.begun = stored.status != STATUS_CODES["pending"]
@@ -75,6 +74,16 @@ def _take_over(engine: Engine, stored: Stored) -> None:
     else:
         run.status = "pending"
         engine.admission.queue(run)
+
+
+def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:
+    """The header, and the plan to go on by or the reason why there is none."""
+    try:
+        header = engine.codec.decode_header(stored.header)
+    except UnknownType as error:
+        # Its input has a type that is not registered now.
+        return engine.reader.codec.decode_header(stored.header), None, str(error)
+    return (header, *_plan_for(engine, header))
 
 
 def _plan_for(engine: Engine, header: Header) -> tuple[Plan | None, str]:
@@ -94,6 +103,7 @@ def block(run: RunState, reason: str) -> None:
     run.status = "blocked"
     run.reason = reason
     if run.indexed != STATUS_CODES["blocked"]:
+        # Without its journal being read: the index moves, and nothing is added to the run.
         run.engine.committer.put(run, (), STATUS_CODES["blocked"])
         run.engine.committer.soon()
     run.wake()

@@ -13,6 +13,7 @@ import trio
 
 from durable_trio._context import StepScope, current_scope
 from durable_trio._engine.body import is_cancellation
+from durable_trio._engine.recovery import block
 from durable_trio._engine.run import RunState
 from durable_trio._engine.walk import walk, walk_off
 from durable_trio._errors import StoreError
@@ -85,8 +86,11 @@ class _Worker:
         run.enter(scope)
         try:
             await walk(run, scope)
-        except StoreError:
-            pass  # the committer has told the engine; nothing can be recorded any more
+        except StoreError as error:
+            # If the engine has failed, nothing can be recorded any more. If it has not, what was recorded
+            # of this run does not make sense; the others go on.
+            if engine.failure is None:
+                block(run, str(error))
         except BaseException as error:
             if not is_cancellation(error):
                 engine.fail(error)
@@ -97,7 +101,7 @@ class _Worker:
             run.scopes.discard(scope)
             scope.context = None
             engine.stragglers.discard(scope)
-        if run.stopped and not run.ending and engine.failure is None:
+        if run.stopped and not run.ending and run.status != "blocked" and engine.failure is None:
             walk_off(run, scope)
         engine.left()
 

@@ -41,13 +41,11 @@ class Codec:
     def __init__(self, registry: TypeRegistry) -> None:
         self.user_types = registry.user_types
         self.resolve = registry.resolve
-        wire = Wire(registry, lenient=registry.lenient)
+        wire = Wire(registry)
         self.wire: Callable[[Any], Any] = wire.wire
         self.encode: Callable[[Any], bytes] = Encoder().encode
-        lenient = Wire(registry, lenient=True)
         self._rows = Decoder(list[Record], ext_hook=wire.unwire).decode
         self._headers = Decoder(Header, ext_hook=wire.unwire).decode
-        self._lenient_headers = Decoder(Header, ext_hook=lenient.unwire).decode
         self._values: Callable[[bytes], Any] = Decoder(ext_hook=wire.unwire).decode
 
     def freeze(self, value: Any, where: str = "ctx") -> tuple[Any, bool]:
@@ -98,19 +96,6 @@ class Codec:
         """Decode a run's header; the errors are those of ``decode_row``."""
         try:
             return self._headers(data)
-        except StoreError:
-            raise
-        except Exception as error:
-            raise _corrupt(error, "run header") from error
-
-    def decode_header_leniently(self, data: bytes) -> Header:
-        """Decode a header whose input may hold ``Opaque`` values, to tell which run it is that cannot go on.
-
-        Raises:
-            StoreCorrupt: the bytes are not a header.
-        """
-        try:
-            return self._lenient_headers(data)
         except StoreError:
             raise
         except Exception as error:

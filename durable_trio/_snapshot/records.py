@@ -26,8 +26,8 @@ REASON = 4  # data: the reason of the error
 RESULTS = 5  # a block without ``into``: list of [result key, branch path]; the context gains __results__
 
 # Which node this is (Done.kind); the names are what StepInfo.kind shows.
-STEP, PARALLEL, SEQUENCE = range(3)
-KIND_NAMES = ("step", "parallel", "sequence")
+STEP, PARALLEL, SEQUENCE, BRANCH, MAP, SLEEP, EVENT, INPUT = range(8)
+KIND_NAMES = ("step", "parallel", "sequence", "branch", "map", "sleep", "event", "input")
 
 FINISH = ""  # Done.next of a step that returned Finish
 

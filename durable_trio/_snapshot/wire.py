@@ -78,13 +78,11 @@ class Wire:
     """Both directions between a frozen value and what msgspec encodes and decodes.
 
     Args:
-        registry: the user's types that are known.
-        lenient: read a value of an unknown type as ``Opaque``.
+        registry: the user's types that are known; if it is lenient, others are read as ``Opaque``.
     """
 
-    def __init__(self, registry: TypeRegistry, *, lenient: bool) -> None:
+    def __init__(self, registry: TypeRegistry) -> None:
         self._registry = registry
-        self._lenient = lenient
         self._encode: Callable[[Any], bytes] = Encoder().encode
         self._writers: dict[type, Callable[[Any, int], Any]] = {
             int: self._write_int,
@@ -291,7 +289,7 @@ class Wire:
                 return ZoneInfo(key)
         except (ZoneInfoNotFoundError, OSError, ValueError):
             pass
-        if self._lenient:
+        if self._registry.lenient:
             return Opaque("zoneinfo:ZoneInfo", {"key": key, "instant": text})
         raise UnknownType(
             f"a stored value names the time zone {_short(key)}, which this system does not have: install "
@@ -308,7 +306,7 @@ class Wire:
                 raise TypeChanged(f"{name} is no enum any more, but a member of it is stored")
             return shape.build(stored)
         except UnknownType:
-            if not self._lenient:
+            if not self._registry.lenient:
                 raise
             return Opaque(name, {"member" if isinstance(stored, str) else "value": stored})
 
@@ -322,7 +320,7 @@ class Wire:
                 raise TypeChanged(f"{name} is an enum now, but a value with fields is stored")
             return shape.build(fields)
         except UnknownType:
-            if not self._lenient:
+            if not self._registry.lenient:
                 raise
             return Opaque(name, fields)
 

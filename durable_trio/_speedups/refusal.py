@@ -193,7 +193,7 @@ def _segment(how: int, key: Any) -> str:
     try:
         text = repr(key)
     except Exception:  # noqa: BLE001 - a user's __repr__, while another error is on its way
-        text = f"<{type(key).__qualname__}>"
+        text = f"<{type(key).__name__}>"
     if len(text) > _LONGEST_KEY:
         text = f"{text[: _LONGEST_KEY - 2]}…{text[-1]}"
     if text[0] == text[-1] == "'" and '"' not in text:

@@ -113,6 +113,12 @@ def _check(path: Path, fd: int) -> DataFile:
     first = _read_meta(path, fd, 0, 0)
     second = _read_meta(path, fd, 1, first.page_size)
     newest = max(first, second, key=lambda meta: meta.transaction)
+    # Only of the newest: LMDB takes a meta page back whose writing failed by putting the old numbers of the
+    # last page and the transaction into it, and leaves the roots.
+    if not all(
+        root == NO_PAGE or 1 < root <= newest.last_page for root in (newest.free_root, newest.main_root)
+    ):
+        raise StoreCorrupt(f"{path}: its newest meta page is damaged; {RESTORE}")
     # After the metas, because another process may be committing: what they name was written before them.
     found = os.fstat(fd)
     pages = found.st_size // newest.page_size
@@ -145,7 +151,6 @@ def _read_meta(path: Path, fd: int, number: int, page_size: int) -> _Meta:
         and page_bytes & (page_bytes - 1) == 0
         and page_size in {0, page_bytes}
         and last_page >= 1
-        and all(root == NO_PAGE or 1 < root <= last_page for root in (free_root, main_root))
     )
     if not plausible:
         raise StoreCorrupt(f"{path}: its meta page {number} is damaged; {RESTORE}")

@@ -7,14 +7,14 @@ it full, which is dead by then, is done again by whoever began it.
 
 from __future__ import annotations
 
-import contextlib
+import ctypes
 import os
 import resource
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import lmdb
 
@@ -27,8 +27,10 @@ from durable_trio._store.lock import WriterLock
 MAX_READERS = 1022  # read transactions at a time, over all processes; 64 bytes each in lock.mdb
 SMALLEST_MAP = 1 << 17
 _PAGE = resource.getpagesize()
+_ATTEMPTS = 8  # how often a file may outgrow its map between two steps of one read
 
 FileIdentity: TypeAlias = tuple[int, int]  # device and inode
+T = TypeVar("T")
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 
@@ -84,6 +86,7 @@ class Environment:
         self.writer: WriterLock | None = None
         self.write_lock = threading.Lock()
         self._gate = Gate()
+        self._lingering: set[weakref.ref[Transaction]] = set()
         self._env = open_lmdb_environment(directory, readonly=readonly, map_size=map_size)
         try:
             self._files = _identities(directory, data_file)
@@ -130,50 +133,61 @@ class Environment:
                     "Stop this process, put the right file in place, and start again"
                 )
 
-    def begin_write(self) -> Transaction:
-        """A write transaction. Hold ``write_lock`` from before until after it."""
-        return self._again(lambda: self._env.begin(write=True), holding_write_lock=True)
+    def read(self, query: Callable[..., T], *arguments: object) -> T:
+        """The answer of ``query(transaction, tables, *arguments)``, as of one commit.
 
-    def begin_read(self) -> Transaction:
-        """A read transaction, within the gate; end it with ``end_read``."""
+        Nothing that it returns may hold on to the transaction.
+
+        Raises:
+            StoreError: LMDB cannot do it; whatever else the query raises.
+        """
         try:
-            return self._enter_and_begin()
-        except (lmdb.MapResizedError, lmdb.ReadersFullError):
-            return self._again(self._enter_and_begin, holding_write_lock=False)
+            for _ in range(_ATTEMPTS):
+                try:
+                    return self._read(query, arguments)
+                except lmdb.MapResizedError:
+                    with self.write_lock:
+                        self.resize(0)  # another process made the file larger than our map
+                except lmdb.ReadersFullError:
+                    if not self._env.reader_check():
+                        break
+            return self._read(query, arguments)
+        except lmdb.Error as error:
+            raise explain(error, self.directory) from error
 
-    def _enter_and_begin(self) -> Transaction:
+    def _read(self, query: Callable[..., T], arguments: tuple[object, ...]) -> T:
         self._gate.enter()
         try:
             self.check_alive()
-            return self._env.begin()
-        except BaseException:
+            return self._query(query, arguments)
+        finally:
             self._gate.leave()
+
+    def _query(self, query: Callable[..., T], arguments: tuple[object, ...]) -> T:
+        # py-lmdb frees a reader's slot in lock.mdb not when the transaction ends but when its object goes. It
+        # has to go within the gate, and with this frame it does: a fork would copy it, and the child, closing
+        # its copy, would free the slot under a later reader of the parent's.
+        txn = self._env.begin()
+        try:
+            return query(txn, self.tables, *arguments)
+        except BaseException:
+            self._lingering.add(weakref.ref(txn, self._lingering.discard))  # in the traceback
             raise
+        finally:
+            txn.abort()
+
+    def begin_write(self) -> Transaction:
+        """A write transaction. Hold ``write_lock`` from before until after it."""
+        try:
+            return self._env.begin(write=True)
+        except lmdb.MapResizedError:
+            self.resize(0)
+            return self._env.begin(write=True)
 
     def check_alive(self) -> None:
         """Raise what it died of, if it did."""
         if self.dead is not None:
             raise again(self.dead)
-
-    def end_read(self, txn: Transaction) -> None:
-        """End a read transaction."""
-        try:
-            txn.abort()
-        finally:
-            self._gate.leave()
-
-    def _again(self, begin: Callable[[], Transaction], *, holding_write_lock: bool) -> Transaction:
-        """Begin; if the file has outgrown our map, or killed readers hold all slots, mend that first."""
-        for _ in range(8):
-            try:
-                return begin()
-            except lmdb.MapResizedError:
-                with contextlib.nullcontext() if holding_write_lock else self.write_lock:
-                    self.resize(0)
-            except lmdb.ReadersFullError:
-                if not self._env.reader_check():
-                    break
-        return begin()
 
     def grow(self) -> None:
         """Double the map. Hold ``write_lock``, and have no transaction."""
@@ -259,35 +273,14 @@ class Environment:
         )
         if self.writer is not None:
             self.writer.drop()
-        if at_rest:
+        if at_rest and not self._lingering:
             # Closing ends no lock of the parent's and frees none of its reader slots, as those belong to
             # another process id; without it this process could not open the database itself.
             self._env.close()
         else:
-            _kept_for_ever.append(self._env)  # closing would wait for a thread that is only in the parent
-
-
-class Reading:
-    """``with Reading(environment) as txn``: a read transaction, whose LMDB errors come out as ours."""
-
-    __slots__ = ("_environment", "_txn")
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def __enter__(self) -> Transaction:
-        try:
-            self._txn = self._environment.begin_read()
-        except lmdb.Error as error:
-            raise explain(error, self._environment.directory) from error
-        return self._txn
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._environment.end_read(self._txn)
-        if isinstance(error, lmdb.Error):
-            raise explain(error, self._environment.directory) from error
+            # Closing would wait for a thread, or free the slot of a reader, that is only in the parent; and
+            # so would the end of this process, which closes all that it can find.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._env))
 
 
 def open_lmdb_environment(directory: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:
@@ -330,6 +323,3 @@ def _identities(directory: Path, data_file: FileIdentity) -> list[tuple[str, Fil
     if identities[0][1] != data_file:
         raise StoreError(f"{directory / identity.DATA} was replaced while it was being opened; try again")
     return identities
-
-
-_kept_for_ever: list[lmdb.Environment] = []

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import lmdb
 
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._store import identity
+from durable_trio._store import identity, queries
 from durable_trio._store.base import (
     MAX_WORKFLOW,
     Store,
@@ -35,28 +33,12 @@ from durable_trio._store.base import (
 )
 from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
 from durable_trio._store.datafile import RESTORE, check_data_file, verify_data_file
-from durable_trio._store.environment import (
-    Environment,
-    Reading,
-    Tables,
-    Transaction,
-    open_lmdb_environment,
-)
+from durable_trio._store.environment import Environment, T, Tables, Transaction, open_lmdb_environment
 from durable_trio._store.failures import again, explain
 from durable_trio._store.filesystem import refuse_network
 from durable_trio._store.lock import WriterLock
-from durable_trio._store.queries import (
-    load,
-    load_or_error,
-    look_up,
-    newest_indexed,
-    newest_runs,
-    oldest_indexed,
-)
 from durable_trio._store.registry import registry
-from durable_trio._store.seal import seal, unseal
-
-_T = TypeVar("_T")
+from durable_trio._store.seal import seal
 
 DEFAULT_MAP_SIZE = 256 << 20
 
@@ -147,9 +129,7 @@ def _verify(path: Path) -> None:
 
 
 def _check_uuid(environment: Environment, expected: str) -> None:
-    with Reading(environment) as txn:
-        sealed = txn.get(_UUID_KEY, b"", environment.tables.meta)
-    if unseal("meta", _UUID_KEY, sealed) != expected.encode():
+    if environment.read(queries.look_up, "meta", _UUID_KEY) != expected.encode():
         raise StoreCorrupt(
             f"{identity.DATA} and {identity.IDENTITY} in {environment.directory} belong to two different "
             "databases; restore both from one backup"
@@ -197,7 +177,7 @@ class LmdbStore(Store):
             self._environment.reader_check()
         return number
 
-    def _transact(self, work: Callable[[Transaction], _T]) -> _T:
+    def _transact(self, work: Callable[[Transaction], T]) -> T:
         """Do ``work`` in a write transaction that is on disk when this returns; a full map is made larger."""
         self._check_usable()  # in a forked child, the lock may be held by a thread that is not there
         with self._environment.write_lock:
@@ -208,7 +188,7 @@ class LmdbStore(Store):
                 except lmdb.MapFullError:
                     self._environment.grow()
 
-    def _transact_once(self, work: Callable[[Transaction], _T]) -> _T:
+    def _transact_once(self, work: Callable[[Transaction], T]) -> T:
         committing = False
         try:
             txn = self._environment.begin_write()
@@ -256,34 +236,29 @@ class LmdbStore(Store):
     def workflow_number(self, name: str) -> int:
         key = name.encode()
         check_key(key, "a workflow's name")
-        with self._reading() as txn:
-            number = look_up(txn, self._tables, "workflows", key)
+        number = self._read(queries.look_up, "workflows", key)
         if number is not None:
             return int.from_bytes(number)
         return self._transact(lambda txn: self._allocate(txn, key))
 
     def _allocate(self, txn: Transaction, key: bytes) -> int:
-        table = self._tables.workflows
-        if (sealed := txn.get(key, db=table)) is not None:
-            return _number(key, sealed)
-        number = 1 + max(self._workflows(txn), default=0)
+        taken = queries.workflows(txn, self._tables)
+        number = taken.get(key) or 1 + max(taken.values(), default=0)
         if number > MAX_WORKFLOW:
             raise StoreError(f"{self.path} has {MAX_WORKFLOW} workflow names already")
-        txn.put(key, seal(key, number.to_bytes(2)), db=table)
+        txn.put(key, seal(key, number.to_bytes(2)), db=self._tables.workflows)
         return number
 
     def put_outline(self, fingerprint: bytes, outline: bytes) -> None:
         if self.outline(fingerprint) is None:
-            sealed = seal(fingerprint, outline)
-            self._transact(
-                lambda txn: txn.put(fingerprint, sealed, overwrite=False, db=self._tables.outlines)
-            )
+            sealed, table = seal(fingerprint, outline), self._tables.outlines
+            self._transact(lambda txn: txn.put(fingerprint, sealed, overwrite=False, db=table))
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def _reading(self) -> Reading:
+    def _read(self, query: Callable[..., T], *arguments: object) -> T:
         self._check_usable()
-        return Reading(self._environment)
+        return self._environment.read(query, *arguments)
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -292,12 +267,10 @@ class LmdbStore(Store):
 
     def find(self, alias: bytes) -> bytes | None:
         check_key(alias, "an alias")
-        with self._reading() as txn:
-            return look_up(txn, self._tables, "aliases", alias)
+        return self._read(queries.look_up, "aliases", alias)
 
     def load(self, run: bytes, *, with_rows: bool = True) -> Stored | None:
-        with self._reading() as txn:
-            return load(txn, self._tables, run, with_rows=with_rows)
+        return self._read(queries.load, run, with_rows)
 
     def page(
         self,
@@ -307,60 +280,41 @@ class LmdbStore(Store):
         before: bytes | None = None,
         limit: int,
     ) -> list[Stored]:
-        with self._reading() as txn:
-            if workflow is None and statuses is None:
-                runs = newest_runs(txn, self._tables, before)
-            else:
-                runs = newest_indexed(txn, self._tables, workflow, statuses, before)
-            return [load_or_error(txn, self._tables, found) for found in islice(runs, max(0, limit))]
+        return self._read(queries.page, workflow, statuses, before, limit)
 
     def keys(
         self, statuses: Collection[int], *, after: bytes | None = None, limit: int
     ) -> list[tuple[bytes, int, int]]:
-        with self._reading() as txn:
-            return list(islice(oldest_indexed(txn, self._tables, statuses, after), max(0, limit)))
+        return self._read(queries.keys, statuses, after, limit)
 
     def counts(self) -> dict[tuple[int, int], int]:
-        with self._reading() as txn:
-            return dict(read_state(txn, self._tables)[1])
+        return dict(self._read(read_state)[1])
 
     def workflow_names(self) -> dict[int, str]:
-        with self._reading() as txn:
-            return self._workflows(txn)
-
-    def _workflows(self, txn: Transaction) -> dict[int, str]:
-        with txn.cursor(self._tables.workflows) as cursor:
-            return {_number(key, sealed): key.decode() for key, sealed in cursor}
+        return {number: name.decode() for name, number in self._read(queries.workflows).items()}
 
     def outline(self, fingerprint: bytes) -> bytes | None:
         check_key(fingerprint, "a fingerprint")
-        with self._reading() as txn:
-            return look_up(txn, self._tables, "outlines", fingerprint)
+        return self._read(queries.look_up, "outlines", fingerprint)
 
     def last_run(self) -> bytes | None:
-        with self._reading() as txn, txn.cursor(self._tables.runs) as cursor:
-            return cursor.key() if cursor.last() else None
+        return self._read(queries.last_run)
 
     def batch_number(self) -> int:
-        with self._reading() as txn:
-            return read_state(txn, self._tables)[0]
+        return self._read(read_state)[0]
 
     def statistics(self) -> StoreStatistics:
-        with self._reading() as txn:
-            stats = [txn.stat(table) for table in (None, *self._tables)]
-            runs, rows = txn.stat(self._tables.runs)["entries"], txn.stat(self._tables.journal)["entries"]
-            number = read_state(txn, self._tables)[0]
+        used, runs, rows = self._read(queries.sizes)
         map_size, readers = self._environment.info()
-        pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
         return StoreStatistics(
             path=self.path,
             size=(self.path / identity.DATA).stat().st_size,
-            used=pages * stats[0]["psize"],
+            used=used,
             map_size=map_size,
             runs=runs,
             rows=rows,
             readers=readers,
-            batch_number=number,
+            batch_number=self.batch_number(),
         )
 
     def close(self) -> None:
@@ -377,7 +331,3 @@ class LmdbStore(Store):
             registry.give_back(self._environment)
             if self._lock is not None:
                 self._lock.release()
-
-
-def _number(name: bytes, sealed: bytes) -> int:
-    return int.from_bytes(unseal("workflows", name, sealed))

@@ -30,7 +30,7 @@ _AFTER_ALL = b"\xff" * 17  # sorts behind every run of a range
 
 def look_up(txn: Transaction, tables: Tables, table: str, key: bytes) -> bytes | None:
     """What is stored under a key, or None; a key that is damaged does not count as absent."""
-    handle: lmdb._Database = getattr(tables, table)
+    handle = getattr(tables, table)
     sealed = txn.get(key, db=handle)
     if sealed is not None:
         return unseal(table, key, sealed)
@@ -67,7 +67,7 @@ def check_absent(cursor: Cursor, table: str, key: bytes, *, known: bytes = b"") 
         raise StoreCorrupt(f"{describe(table, key)}: its key, or one beside it, was damaged on disk")
 
 
-def load(txn: Transaction, tables: Tables, run: bytes, *, with_rows: bool = True) -> Stored | None:
+def load(txn: Transaction, tables: Tables, run: bytes, with_rows: bool = True) -> Stored | None:
     """See ``Store.load``."""
     payload = look_up(txn, tables, "runs", run)
     if payload is None:
@@ -81,7 +81,7 @@ def load(txn: Transaction, tables: Tables, run: bytes, *, with_rows: bool = True
     return Stored(run, header, rows, status, workflow)
 
 
-def load_or_error(txn: Transaction, tables: Tables, found: Found) -> Stored:
+def _load_or_error(txn: Transaction, tables: Tables, found: Found) -> Stored:
     """A run for a page, whether it can be read or not."""
     run, workflow, status = found
     try:
@@ -98,11 +98,60 @@ def load_or_error(txn: Transaction, tables: Tables, found: Found) -> Stored:
             else f"run {run.hex()} has two statuses, {stored.status} and {status} (table 'statuses')"
         )
     except StoreCorrupt as damage:
-        error = damage
+        # A page outlives its transaction, which the frames of a traceback would keep.
+        error = damage.with_traceback(None)
     return Stored(run, b"", [], status, workflow, error)
 
 
-def newest_runs(txn: Transaction, tables: Tables, before: bytes | None) -> Iterator[Found]:
+def page(
+    txn: Transaction,
+    tables: Tables,
+    workflow: int | None,
+    statuses: Collection[int] | None,
+    before: bytes | None,
+    limit: int,
+) -> list[Stored]:
+    """See ``Store.page``."""
+    if workflow is None and statuses is None:
+        runs = _newest_runs(txn, tables, before)
+    else:
+        runs = _newest_indexed(txn, tables, workflow, statuses, before)
+    return [_load_or_error(txn, tables, found) for found in islice(runs, max(0, limit))]
+
+
+def keys(
+    txn: Transaction, tables: Tables, statuses: Collection[int], after: bytes | None, limit: int
+) -> list[Found]:
+    """See ``Store.keys``."""
+    ranges = [
+        _forwards(txn, tables, workflow, status, after)
+        for workflow, status in _ranges(txn, tables)
+        if status in statuses
+    ]
+    return list(islice(merge(*ranges), max(0, limit)))
+
+
+def last_run(txn: Transaction, tables: Tables) -> bytes | None:
+    """See ``Store.last_run``."""
+    with txn.cursor(tables.runs) as cursor:
+        return cursor.key() if cursor.last() else None
+
+
+def workflows(txn: Transaction, tables: Tables) -> dict[bytes, int]:
+    """All workflow names with their numbers."""
+    with txn.cursor(tables.workflows) as cursor:
+        return {name: int.from_bytes(unseal("workflows", name, sealed)) for name, sealed in cursor}
+
+
+def sizes(txn: Transaction, tables: Tables) -> tuple[int, int, int]:
+    """Bytes in use, runs, rows."""
+    stats = [txn.stat(), *(txn.stat(table) for table in tables)]
+    pages = sum(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"] for stat in stats)
+    runs, rows = txn.stat(tables.runs)["entries"], txn.stat(tables.journal)["entries"]
+    return pages * stats[0]["psize"], runs, rows
+
+
+def _newest_runs(txn: Transaction, tables: Tables, before: bytes | None) -> Iterator[Found]:
     """All runs, newest first; workflow and status are left to be looked up."""
     with txn.cursor(tables.runs) as cursor:
         if cursor.last() if before is None or not cursor.set_range(before) else cursor.prev():
@@ -110,7 +159,7 @@ def newest_runs(txn: Transaction, tables: Tables, before: bytes | None) -> Itera
                 yield key, UNKNOWN, UNKNOWN
 
 
-def newest_indexed(
+def _newest_indexed(
     txn: Transaction,
     tables: Tables,
     workflow: int | None,
@@ -124,18 +173,6 @@ def newest_indexed(
         if (workflow is None or number == workflow) and (statuses is None or status in statuses)
     ]
     return merge(*ranges, reverse=True)
-
-
-def oldest_indexed(
-    txn: Transaction, tables: Tables, statuses: Collection[int], after: bytes | None
-) -> Iterator[Found]:
-    """Runs with one of some statuses, oldest first."""
-    ranges = [
-        _forwards(txn, tables, workflow, status, after)
-        for workflow, status in _ranges(txn, tables)
-        if status in statuses
-    ]
-    return merge(*ranges)
 
 
 def _rows(txn: Transaction, tables: Tables, run: bytes) -> list[bytes]:

@@ -46,7 +46,7 @@ def pytest_pyfunc_call(pyfuncitem):
     faulthandler.dump_traceback_later(2 * _PATIENCE, exit=True)
     try:
         return (yield)
-    except KeyboardInterrupt:
+    except BaseException:
         if not hung:
             raise
         pytest.fail(f"the test hung for {_PATIENCE} s")

@@ -188,15 +188,15 @@ async def test_a_limit_holds_after_a_restart_too(disk, wf, entries, hold):
 async def test_a_restart_between_the_failure_and_the_end_of_a_block_starts_nothing_new(disk, wf):
     """The block's fate is sealed, but a sibling's cleanup holds it up while the engine is left."""
     entered = []
-    failed_now, cleaning = trio.Event(), trio.Event()
+    began, cleaning = trio.Event(), trio.Event()
     may_finish = trio.Event()
     with wf.parallel(name="block", limit=2):
 
         @wf.step
         async def tidy(ctx):
             entered.append("tidy")
+            began.set()
             try:
-                await failed_now.wait()
                 await trio.sleep_forever()
             finally:
                 cleaning.set()
@@ -206,7 +206,7 @@ async def test_a_restart_between_the_failure_and_the_end_of_a_block_starts_nothi
         @wf.step
         async def failing(ctx):
             entered.append("failing")
-            failed_now.set()
+            await began.wait()
             return Err("first")
 
         @wf.step

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import trio
 from engine_helpers import Meeting, finish, result_of
@@ -137,7 +139,7 @@ async def test_no_branch_sees_anothers_changes_however_deep(db, wf):
         @wf.step
         async def late(ctx):
             await spoiled.wait()
-            seen.update(dict(ctx))
+            seen.update(copy.deepcopy(dict(ctx)))
             spoil(ctx)
             return Ok(None)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import trio
 from engine_helpers import failed, finish, result_of, states, step_of
@@ -135,7 +137,7 @@ async def test_each_attempt_gets_the_context_as_it_was_before_the_step(db, wf):
 
     @wf.step(retry=QUICK)
     async def step(ctx):
-        seen.append(dict(ctx))
+        seen.append(copy.deepcopy(dict(ctx)))
         ctx["list"].append("spoiled")
         ctx["extra"] = 1
         if len(seen) < 3:

@@ -214,7 +214,9 @@ async def test_an_input_that_cannot_be_stored_is_refused_with_its_path_and_type(
         assert '["user"]["socket"][0]' in caught.value.path
         assert "object" in caught.value.type_name
         assert await engine.list() == []
-        assert (await engine.start(wf, {"n": 1}, id="order-7")).created is True
+        run = await engine.start(wf, {"n": 1}, id="order-7")
+        assert run.created is True
+        await run.result()
     assert entered == [1]
 
 

@@ -227,6 +227,8 @@ def test_while_nobody_can_say_what_a_step_was_given_its_result_is_not_shown():
     assert list(results(shown).values()) == [INPUT, one, None, {"three": 3}, 4]
     ended = done("checks/x", DELTA, {"three": 3}, kind=SEQUENCE)
     assert results(info(first, same, second, ended))["checks/x/2"] == {**one, "two": 2}
+    # Only a branch passes on what is no context: so these are branches.
+    assert results(info(value, second))["checks/x/2"] == {**INPUT, "two": 2}
     ended = done("checks/x", RESULTS, [], kind=PARALLEL)
     assert results(info(first, same, second, ended))["checks/x/2"] == {**INPUT, "two": 2}
 
@@ -395,9 +397,8 @@ def test_the_journal_after_a_retry():
 
 
 def test_data_of_a_node_is_what_it_passed_on():
-    journal = Journal(
-        [*BRANCHES, nested := done("checks/n", RESULTS, [["v", "checks/value"]], kind=PARALLEL)]
-    )
+    nested = done("checks/n", RESULTS, [["v", "checks/n/v"]], kind=PARALLEL)
+    journal = Journal([*BRANCHES, done("checks/n/v", VALUE, 17), nested])
     base: dict[str, Any] = {"b": 1}
     assert data_of(journal, BRANCHES[0], base) is base
     assert data_of(journal, BRANCHES[1], base) == {"b": 1, "x": 1}
@@ -417,6 +418,9 @@ def test_data_of_a_node_is_what_it_passed_on():
     "records",
     [
         [block(RESULTS, [["a", "checks/missing"]])],
+        [block(RESULTS, [["a", "checks"]])],
+        [done("other/a"), block(RESULTS, [["a", "other/a"]])],
+        [done("checks/a", visit=2), block(RESULTS, [["a", "checks/a"]])],
         [block(RESULTS, 5)],
         [done("a", DELTA, 5)],
         [done("a", kind=99)],
@@ -425,12 +429,23 @@ def test_data_of_a_node_is_what_it_passed_on():
         [done("a", at=float("nan"))],
         [Ended(STATUS_CODES["failed"], 1.0, None, 5)],
     ],
-    ids=["branch missing", "no results", "no changes", "kind", "status", "time", "nan", "errors"],
+    ids=[
+        "branch missing",
+        "itself",
+        "another's branch",
+        "another visit's branch",
+        "no results",
+        "no changes",
+        "kind",
+        "status",
+        "time",
+        "nan",
+        "errors",
+    ],
 )
 def test_records_that_do_not_fit_together_are_corrupt(records):
-    with pytest.raises(
-        StoreCorrupt, match=r"the records of run 'run-1' do not fit together .*restore the run"
-    ):
+    message = r"the records of (run 'run-1'|block 'checks') do not fit together.*restore the run"
+    with pytest.raises(StoreCorrupt, match=message):
         info(*records)
 
 

@@ -21,7 +21,7 @@ from durable_trio._values import Err, Failure, Ok
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def same(left: Any, right: Any) -> bool:  # noqa: C901 - one line per kind
+def same(left: Any, right: Any) -> bool:
     """Whether two values are alike in type, content and order, down to signs of zero and names of zones."""
     kind = type(left)
     if kind is not type(right):

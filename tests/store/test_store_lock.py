@@ -219,7 +219,7 @@ def test_a_reader_outlives_the_writer_it_shared_with(path, opened, child, new_ru
 def test_reading_first_and_then_writing_is_refused_with_a_reason(path, opened, child):
     opened().close()
     reader = opened(readonly=True)
-    with pytest.raises(StoreLocked, match="readonly=True.*close that store first"):
+    with pytest.raises(StoreLocked, match=r"readonly=True.*close that store first"):
         open_lmdb(path)
     assert child(TRY, path).finish() == "opened"  # the refused attempt holds no lock
     reader.close()
@@ -231,7 +231,7 @@ def test_slots_of_killed_readers_are_freed_when_the_database_is_opened(path, ope
     reader = child(
         """
         store = open_lmdb(path, readonly=True)
-        txns = [store._environment.begin_read() for _ in range(5)]
+        txns = [store._environment._env.begin() for _ in range(5)]
         say("reading")
         hear()
         """,
@@ -250,7 +250,7 @@ def test_slots_of_killed_readers_are_freed_when_they_run_out(path, opened, child
     reader = child(
         """
         store = open_lmdb(path, readonly=True)
-        txns = [store._environment.begin_read() for _ in range(3)]
+        txns = [store._environment._env.begin() for _ in range(3)]
         say("reading")
         hear()
         """,
