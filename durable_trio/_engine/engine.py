@@ -326,7 +326,7 @@ class Engine:
                 failpoint("cancel.put")
             if run.scope is not None:
                 self.stragglers.watch(run.scopes)
-                run.scope.cancel(reason=run.cancellation_cause)
+                run.scope.cancel(reason=run.halt_cause)
             elif run.status in ("pending", "blocked"):
                 end(run, Ending("cancelled", frozen, {}), [])
         await self.committer.durable()

@@ -25,7 +25,7 @@ def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
         info,
         status=run.status,
         steps=steps,
-        current_step=current or info.current_step,
+        current_step=current or run.at or info.current_step,
         error=run.reason if run.status == "blocked" else info.error,
     )
 

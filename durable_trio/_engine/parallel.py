@@ -126,10 +126,10 @@ class _Block:
         self._recall()
         if self._open and not self._collector.must_stop:
             await self._run_branches()
-        if self._cause is not None or run.stopped or self._has_timed_out:
+        if self._cause is not None or run.halted or self._has_timed_out:
             for index in list(self._open):
                 self._put_unfinished(index, NEVER_STARTED, None)
-        if run.stopped or self._open:
+        if run.halted or self._open:
             await trio.sleep_forever()  # the run is cancelled, or suspended: that is delivered here
         if ARMED:
             failpoint("join")
@@ -186,7 +186,7 @@ class _Block:
     async def _branch(self, index: int) -> None:
         """A branch's task, from its start to its outcome (or its interruption). Never raises."""
         run = self._run
-        if self._cause is not None or run.stopped or self._has_timed_out:
+        if self._cause is not None or run.halted or self._has_timed_out:
             return  # never started
         scope = run.new_scope()
         current_scope.set(scope)
@@ -258,7 +258,7 @@ class _Block:
     def _interrupted(self, index: int, scope: StepScope) -> None:
         """Record why a branch was cancelled; if it was only suspended, record nothing."""
         run = self._run
-        if self._cause is not None or run.stopped:
+        if self._cause is not None or run.halted:
             self._put_unfinished(index, CANCELLED, scope)
         elif self._has_timed_out:
             self._put_unfinished(index, TIMED_OUT, scope)
@@ -271,11 +271,11 @@ class _Block:
         if scope is not None and not scope.attempt and isinstance(child, StepNode):
             status, scope = NEVER_STARTED, None  # its task had begun; its body was not entered
         attempt = scope.attempt if scope is not None else 0
-        if self._cause is None and not run.stopped:
+        if self._cause is None and not run.halted:
             assert node.timeout is not None
             kind, message = "TimeoutError", f"block {node.name!r} took longer than {node.timeout:g} s"
         else:
-            kind, message = "Cancelled", self._cause or run.cancellation_cause
+            kind, message = "Cancelled", self._cause or run.halt_cause
         failure = Failure(type=kind, message=message, attempts=attempt)
         engine = run.engine
         started = scope.started if scope is not None else 0.0

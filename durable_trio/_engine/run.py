@@ -50,7 +50,9 @@ class RunState(Ledger):
 
     __slots__ = (
         "_plan",
+        "at",
         "begun",
+        "deadline",
         "ended",
         "ending",
         "engine",
@@ -88,6 +90,10 @@ class RunState(Ledger):
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
+        # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
+        limit = plan.timeout if plan is not None else None
+        self.deadline = None if limit is None else header.created + limit
+        self.at: str | None = None  # the path of the top-level node that is under way
         self.scopes: set[StepScope] = set()  # what is under way, for those who ask
         self.stopped = False  # cancelled: no step starts any more
         self.reason: Any = None  # why it was cancelled
@@ -109,8 +115,20 @@ class RunState(Ledger):
         self.engine.committer.put(self, records)
 
     @property
-    def cancellation_cause(self) -> str:
-        """What the record of a branch says that was cancelled together with its run."""
+    def expired(self) -> bool:
+        """It has taken longer than its workflow's timeout, and its task is being cancelled for that."""
+        return self.deadline is not None and self.scope is not None and self.scope.cancel_called
+
+    @property
+    def halted(self) -> bool:
+        """It is cancelled or expired: no step of it starts any more."""
+        return self.stopped or self.expired
+
+    @property
+    def halt_cause(self) -> str:
+        """What the record of a step says that was cancelled together with its run."""
+        if not self.stopped:
+            return f"workflow {self.plan.workflow!r} took longer than its timeout of {self.plan.timeout:g} s"
         return "the run was cancelled" if self.reason is None else f"the run was cancelled: {self.reason}"
 
     async def settled(self) -> None:

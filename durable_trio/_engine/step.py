@@ -74,7 +74,7 @@ async def may_enter(run: RunState) -> None:
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
-    if run.stopped or run.engine.draining:
+    if run.halted or run.engine.draining:
         await trio.sleep_forever()
     await trio.lowlevel.checkpoint_if_cancelled()
 

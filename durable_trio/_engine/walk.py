@@ -32,8 +32,9 @@ async def walk(run: RunState, scope: StepScope) -> None:
     visits: dict[int, int] = {}
     steps = 0
     index = 0
-    while not run.stopped:
+    while not run.halted:
         node = nodes[index]
+        run.at = node.path
         steps += 1
         if steps > plan.max_visits:
             reason = _endless(plan.max_visits, node.name)
@@ -85,8 +86,13 @@ def _endless(max_visits: int, name: str) -> Failure:
 
 
 def walk_off(run: RunState, scope: StepScope) -> None:
-    """End a cancelled run; what the cancellation interrupted at the top level is recorded with it."""
-    end(run, Ending("cancelled", run.reason, {}), _interrupted(run, scope))
+    """End a run that was cancelled or has expired; the step that this interrupted is recorded with it."""
+    if run.stopped:
+        ending = Ending("cancelled", run.reason, {})
+    else:
+        reason = Failure(type="TimeoutError", message=run.halt_cause)
+        ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
+    end(run, ending, _interrupted(run, scope))
 
 
 def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
@@ -94,7 +100,7 @@ def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
     if scope.path is None or not scope.attempt:
         return []
     engine = run.engine
-    failure = Failure(type="Cancelled", message=run.cancellation_cause, attempts=scope.attempt)
+    failure = Failure(type="Cancelled", message=run.halt_cause, attempts=scope.attempt)
     duration = engine.monotonic() - scope.begun
     record = Done(
         scope.path,

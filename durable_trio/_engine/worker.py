@@ -7,6 +7,7 @@ step, and are as good for the next run. Only a cancellation uses a scope up.
 from __future__ import annotations
 
 import contextvars
+import math
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -83,7 +84,10 @@ class _Worker:
         run, self._run = self._run, None
         assert run is not None
         run.scope = cancellation
+        if run.deadline is not None:
+            cancellation.deadline = trio.current_time() + max(run.deadline - engine.now(), 0.0)
         run.enter(scope)
+        halted = False
         try:
             await walk(run, scope)
         except StoreError as error:
@@ -94,14 +98,16 @@ class _Worker:
         except BaseException as error:
             if not is_cancellation(error):
                 engine.fail(error)
-            elif not run.stopped or engine.closing:
+            elif not run.halted or engine.closing:
                 raise
         finally:
+            halted = run.halted
             run.scope = None
+            cancellation.deadline = math.inf
             run.scopes.discard(scope)
             scope.context = None
             engine.stragglers.discard(scope)
-        if run.stopped and not run.ending and run.status != "blocked" and engine.failure is None:
+        if halted and not run.ending and run.status != "blocked" and engine.failure is None:
             walk_off(run, scope)
         engine.left()
 
