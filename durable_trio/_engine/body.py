@@ -86,7 +86,7 @@ async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
     elif node.mode == "thread":
         # A thread cannot be cancelled. Waiting for it keeps its result, and keeps it from running on
         # behind the back of a block that has ended.
-        value = await trio.to_thread.run_sync(node.fn, argument, limiter=engine.limiter)
+        value = await trio.to_thread.run_sync(node.fn, argument, limiter=engine.unlimited)
     else:
         value = node.fn(argument)
     if value is None and argument is not ctx:

@@ -6,6 +6,7 @@ state is touched by the Trio thread alone, so that what has no await in between 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ import trio
 
 from durable_trio._definition.plan import Plan
 from durable_trio._definition.workflow import Durability, Workflow
-from durable_trio._engine import inputs
+from durable_trio._engine import chain, inputs, parallel, step  # noqa: F401 - the handlers register
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
 from durable_trio._engine.committer import Committer
@@ -70,6 +71,7 @@ class Engine:
         self.admission = Admission(max_running)
         self.stragglers = Stragglers(cancel_grace)
         self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
+        self.unlimited = trio.CapacityLimiter(math.inf)  # for their threads: they have a place by then
         self.live: dict[str, RunState] = {}  # by id: the runs that have not ended
         self.bodies = 0  # how many bodies have been entered and have not come back
         self.draining = False  # no body is entered any more

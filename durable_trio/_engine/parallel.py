@@ -18,84 +18,37 @@ from typing import Any
 import trio
 
 from durable_trio._context import StepScope, current_scope
-from durable_trio._definition.nodes import Node, ParallelNode, SequenceNode, StepNode
+from durable_trio._definition.nodes import ParallelNode, StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
+from durable_trio._engine.dispatch import KINDS, handles, run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
-from durable_trio._engine.step import may_enter, run_body, run_step
+from durable_trio._engine.step import may_enter, run_body
 from durable_trio._snapshot.records import (
     CANCELLED,
-    DELTA,
     ERROR,
     NEVER_STARTED,
     OK,
     PARALLEL,
     REASON,
-    REPLACED,
     RESULTS,
-    SAME,
-    SEQUENCE,
-    STEP,
     TIMED_OUT,
     Done,
 )
 from durable_trio._snapshot.view import RESULTS_KEY
-from durable_trio._speedups.context import settle, thaw
+from durable_trio._speedups.context import thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
 
-_KINDS: dict[type, int] = {StepNode: STEP, ParallelNode: PARALLEL, SequenceNode: SEQUENCE}
 
-
-async def run_node(
-    run: RunState, scope: StepScope, node: Node, base: dict[str, Any], visit: int, place: Place
+@handles(ParallelNode)
+async def run_parallel(
+    run: RunState, scope: StepScope, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
 ) -> Outcome:
-    """Run any node to its outcome. The node's own record is not handed over yet."""
-    if isinstance(node, StepNode):
-        return await run_step(run, scope, node, base, visit, place)
-    if isinstance(node, ParallelNode):
-        return await _Block(run, node, base, visit, place).run(scope)
-    assert isinstance(node, SequenceNode)
-    return await _run_sequence(run, scope, node, base, visit)
-
-
-async def _run_sequence(
-    run: RunState, scope: StepScope, node: SequenceNode, base: dict[str, Any], visit: int
-) -> Outcome:
-    """A branch of several steps; its data is the context that its last step leaves."""
-    engine = run.engine
-    codec = engine.codec
-    started, begun = engine.now(), engine.monotonic()
-    current = base
-    for child in node.nodes:
-        recalled = replayed(run, child, current, visit)
-        if recalled is not None:
-            outcome = recalled
-        else:
-            outcome = await run_node(run, scope, child, current, visit, Place.CHAIN)
-            run.put(outcome.record)
-            if ARMED:
-                failpoint("step.put")
-            if outcome.status == OK and child is not node.nodes[-1]:
-                await run.recorded()
-        if outcome.status != OK:
-            break
-        current = outcome.value
-    data: Any
-    removed = None
-    if outcome.status == OK:
-        value, data, removed, replaced, _ = settle(base, current, codec.user_types, codec.resolve)
-        form = SAME if value is base else REPLACED if replaced else DELTA
-    else:
-        value = data = outcome.value
-        form = REASON
-    duration = engine.monotonic() - begun
-    record = Done(
-        node.path, visit, SEQUENCE, outcome.status, 1, started, duration, form, codec.wire(data), removed
-    )
-    return Outcome(outcome.status, value, codec.encode(record), errors=outcome.errors)
+    """Run a block to its outcome."""
+    return await _Block(run, node, base, visit, place).run(scope)
 
 
 class _Block:
@@ -111,9 +64,8 @@ class _Block:
         # A block that is itself a branch leaves a context, but cannot jump.
         self._place = Place.CHAIN if place is Place.BRANCH else place
         self._collector = Collector(node.keys, node.need, node.fail_fast)
-        self._open: dict[
-            int, StepScope | None
-        ] = {}  # branches without an outcome, with their scope once begun
+        # The branches without an outcome, each with its scope once it has begun.
+        self._open: dict[int, StepScope | None] = {}
         self._errors: dict[str, Any] = {}  # path to reason, in the order of time
         self._cause: str | None = None  # why the rest is cancelled
         self._nursery: trio.Nursery | None = None
@@ -283,7 +235,7 @@ class _Block:
         record = Done(
             child.path,
             self._visit,
-            _KINDS[type(child)],
+            KINDS[child.kind],
             status,
             attempt,
             started,

@@ -16,11 +16,13 @@ from durable_trio._definition.nodes import StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
+from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._snapshot.records import OK, STEP, Attempt, Done
 from durable_trio._speedups.context import share
 
 
+@handles(StepNode)
 async def run_step(
     run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], visit: int, place: Place
 ) -> Outcome:
@@ -45,11 +47,11 @@ async def run_step(
             # The wall clock may have jumped while nobody ran; no wait is longer than the policy's.
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
-        await may_enter(run)
-        scope.attempt = attempt
-        verdict = await run_body(
-            run, scope, base, f"step {node.name!r}", place, node.timeout, body.call_step, engine, node
-        )
+        if node.mode == "thread":
+            async with engine.limiter:  # who waits for a thread has not been entered, and may yet be stopped
+                verdict = await _run_attempt(run, scope, node, base, place, attempt)
+        else:
+            verdict = await _run_attempt(run, scope, node, base, place, attempt)
         duration = engine.monotonic() - scope.begun
         if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
             break
@@ -66,6 +68,16 @@ async def run_step(
     scope.path = None
     errors = None if status == OK else {path: value}
     return Outcome(status, value, engine.codec.encode(done), next_, is_context, errors)
+
+
+async def _run_attempt(
+    run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], place: Place, attempt: int
+) -> Verdict:
+    await may_enter(run)
+    scope.attempt = attempt
+    return await run_body(
+        run, scope, base, f"step {node.name!r}", place, node.timeout, body.call_step, run.engine, node
+    )
 
 
 async def may_enter(run: RunState) -> None:

@@ -13,7 +13,7 @@ from durable_trio._context import StepScope
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
-from durable_trio._engine.parallel import run_node
+from durable_trio._engine.dispatch import run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
 from durable_trio._info import STATUS_CODES

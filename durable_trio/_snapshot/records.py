@@ -96,4 +96,92 @@ class Retried(msgspec.Struct, array_like=True, tag=5):
     at: float
 
 
-Record = Done | Attempt | Ended | CancelRequested | Retried
+class Waiting(msgspec.Struct, array_like=True, tag=6):
+    """A wait began. Its due time is fixed by this, for all lives of the run."""
+
+    path: str  # of the node; of a wait inside a step, the step's path, a slash, and what tells it apart
+    visit: int
+    kind: int  # SLEEP, EVENT or INPUT
+    name: str | None  # of the event or the input
+    started: float
+    due: float | None  # when it times out or, for a sleep, when it is over; seconds since the epoch
+    spec: Any = None  # what an input asks for: an InputSpec
+
+
+class Answered(msgspec.Struct, array_like=True, tag=7):
+    """A wait inside a step is over. (Of a wait that is a node, its Done says so.)"""
+
+    path: str
+    visit: int
+    at: float
+    timed_out: bool
+    payload: Any = None
+
+
+class Chosen(msgspec.Struct, array_like=True, tag=8):
+    """Which clause of a branch was taken; it is not asked for again."""
+
+    path: str
+    visit: int
+    label: str
+    at: float
+
+
+class Spread(msgspec.Struct, array_like=True, tag=9):
+    """What a map runs over, as it was found when the map began."""
+
+    path: str
+    visit: int
+    items: Any  # None if they are a value of the context, which is recorded already
+    count: int
+    at: float
+
+
+class Compensated(msgspec.Struct, array_like=True, tag=10):
+    """A compensation has run for a step."""
+
+    path: str  # of the step that was compensated
+    visit: int
+    handler: str
+    status: int  # OK or ERROR
+    attempt: int
+    started: float
+    duration: float
+    reason: Any = None
+
+
+class ChildStarted(msgspec.Struct, array_like=True, tag=11):
+    """A step has started another run."""
+
+    path: str  # of the step
+    visit: int
+    ref: str
+    child: str  # its id
+    at: float
+
+
+Record = (
+    Done
+    | Attempt
+    | Ended
+    | CancelRequested
+    | Retried
+    | Waiting
+    | Answered
+    | Chosen
+    | Spread
+    | Compensated
+    | ChildStarted
+)
+
+# What a Message is (Message.kind).
+EVENT_MESSAGE, INPUT_MESSAGE = range(2)
+
+
+class Message(msgspec.Struct, array_like=True):
+    """Something sent to a run, kept in its mailbox until a wait takes it."""
+
+    kind: int
+    name: str
+    payload: Any
+    at: float
