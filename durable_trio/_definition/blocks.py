@@ -1,4 +1,7 @@
-"""The blocks of the contract's section 3: ``wf.parallel`` and, inside it, ``wf.sequence``."""
+"""The blocks of the contract's section 3: ``wf.parallel`` and, inside it, ``wf.sequence``.
+
+``Gathering`` is what a parallel block and a map have in common: what they do with their results.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,12 @@ from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args
 
 from durable_trio._definition.checks import (
-    MAX_NAME,
     check_choice,
     check_count,
     check_name,
     check_timeout,
 )
-from durable_trio._definition.declarations import Block, Declarations
+from durable_trio._definition.declarations import Block, Body, Declarations
 from durable_trio._definition.functions import check_function, is_async
 from durable_trio._definition.nodes import ParallelNode, SequenceNode
 from durable_trio._errors import DefinitionError
@@ -23,11 +25,41 @@ Into = Callable[[Any, Any], Any]
 IntoT = TypeVar("IntoT", bound=Into)
 
 
+class Gathering:
+    """How the results of what runs at the same time are gathered, and when that is enough."""
+
+    __slots__ = ("_limit", "_on_error", "into", "need")
+
+    def __init__(
+        self, where: str, *, on_error: OnError | None, into: Into | None, limit: int | None, need: int | None
+    ) -> None:
+        self._on_error = (
+            None if on_error is None else check_choice(on_error, get_args(OnError), where, "on_error=")
+        )
+        self._limit = None if limit is None else check_count(limit, where, "limit=")
+        self.need = 0 if need is None else check_count(need, where, "need=")
+        self.into = into
+        if into is not None:
+            check_function(into, f"{where}, into=", ("ctx", "results"))
+
+    def arguments(self) -> dict[str, Any]:
+        """What the node is given of it."""
+        fail_fast = self.into is None if self._on_error is None else self._on_error == "fail_fast"
+        return {
+            "fail_fast": fail_fast,
+            "into": self.into,
+            "into_is_async": is_async(self.into),
+            "limit": self._limit,
+            "need": self.need,
+        }
+
+
 class ParallelBlock(Block):
     """What ``wf.parallel()`` gives; its branches are declared in the body of its ``with``."""
 
-    __slots__ = ("_into", "_limit", "_need", "_on_error", "_timeout")
+    __slots__ = ("_gathering", "_timeout")
     title = "parallel block"
+    collects = True
 
     def __init__(
         self,
@@ -41,21 +73,11 @@ class ParallelBlock(Block):
         need: int | None,
     ) -> None:
         super().__init__(declarations, "", "")
-        where = self.where
         if name is not None:
-            self.name = self.key = check_name(name, where)
-            where = self.where
-        declarations.check_changeable(where)
-        self._on_error = (
-            None if on_error is None else check_choice(on_error, get_args(OnError), where, "on_error=")
-        )
-        self._limit = None if limit is None else check_count(limit, where, "limit=")
-        self._need = 0 if need is None else check_count(need, where, "need=")
-        self._timeout = check_timeout(timeout, where)
-        self._into: Into | None = None
-        if into is not None:
-            check_function(into, f"{where}, into=", ("ctx", "results"))
-            self._into = into
+            self.name = self.key = check_name(name, self.where)
+        declarations.check_changeable(self.where)
+        self._gathering = Gathering(self.where, on_error=on_error, into=into, limit=limit, need=need)
+        self._timeout = check_timeout(timeout, self.where)
         declarations.unopened.append(self)
 
     def into(self, fn: IntoT, /) -> IntoT:
@@ -69,17 +91,14 @@ class ParallelBlock(Block):
             DefinitionError: the block has one already, or the function cannot be called so.
         """
         where = f"{self.where}, into"
-        self.check_alive(where)
-        if self._into is not None:
+        self.check_alive(where, "with wf.parallel() as block:")
+        if self._gathering.into is not None:
             raise DefinitionError(
                 f"{where}: the block has one already; one function decides, so merge the two"
             )
         check_function(fn, where, ("ctx", "results"))
-        self._into = fn
+        self._gathering.into = fn
         return fn
-
-    def check_place(self, parent: Block | None) -> None:
-        """It may stand anywhere."""
 
     def check_key(self, key: str, where: str) -> None:
         for child in self.children:
@@ -91,47 +110,30 @@ class ParallelBlock(Block):
 
     def finish(self) -> None:
         super().finish()
-        if self._need > len(self.children):
+        need = self._gathering.need
+        if need > len(self.children):
             raise DefinitionError(
-                f"{self.where}: need={self._need} can never be reached, it has {len(self.children)} "
+                f"{self.where}: need={need} can never be reached, it has {len(self.children)} "
                 "branch(es); lower need= or declare more branches"
             )
-        if not self.name:
-            name = f"parallel_{self.children[0].name}"
-            advice = "give the block a name= of its own"
-            where = f"{self.where}, which is called after its first branch"
-            if len(name) > MAX_NAME:
-                raise DefinitionError(
-                    f"{where}: {name[:40]!r}... is longer than {MAX_NAME} characters; {advice}"
-                )
-            self.declarations.check_free(name, where, advice)
-            parent = self.declarations.innermost
-            if parent is not None:
-                parent.check_key(name, where)
-            self.name = self.key = name
-            self.declarations.claim(self, name)
+        self.name_after(self.children[0], "parallel_")
 
     def build(self, parent: str, where: Callable[[str], str]) -> ParallelNode:
         path = parent + self.name
-        fail_fast = self._into is None if self._on_error is None else self._on_error == "fail_fast"
         return ParallelNode(
             name=self.name,
             path=path,
             key=self.key,
             branches=tuple(child.build(f"{path}/", where) for child in self.children),
             keys=tuple(child.key for child in self.children),
-            fail_fast=fail_fast,
-            into=self._into,
-            into_is_async=is_async(self._into),
-            limit=self._limit,
             timeout=self._timeout,
-            need=self._need,
+            **self._gathering.arguments(),
         )
 
-    def functions(self) -> Iterator[Callable[..., Any]]:
+    def functions(self) -> Iterator[Any]:
         yield from super().functions()
-        if self._into is not None:
-            yield self._into
+        if self._gathering.into is not None:
+            yield self._gathering.into
 
 
 class SequenceBlock(Block):
@@ -148,20 +150,13 @@ class SequenceBlock(Block):
             self.key = check_name(returns, self.where, "returns=")
         declarations.unopened.append(self)
 
-    def check_place(self, parent: Block | None) -> None:
+    def check_place(self, parent: Body | None) -> None:
         if not isinstance(parent, ParallelBlock):
-            place = (
-                "at the top level"
-                if parent is None
-                else f"directly inside the {parent.title} {parent.name!r}"
-            )
+            place = "at the top level" if parent is None else f"directly inside the {parent.called}"
             raise DefinitionError(
                 f"{self.where}: a sequence is a branch of a parallel block, and this one is {place}; put "
                 "it inside `with wf.parallel():`, or leave it out: steps follow one another anyway"
             )
-
-    def check_key(self, key: str, where: str) -> None:
-        """Inside a sequence results are not collected, so none can clash."""
 
     def build(self, parent: str, where: Callable[[str], str]) -> SequenceNode:
         path = parent + self.name

@@ -6,8 +6,9 @@ value it was given, so that a declaration reads as one expression.
 
 from __future__ import annotations
 
+import math
 import unicodedata
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from durable_trio._errors import DefinitionError
@@ -16,6 +17,8 @@ from durable_trio._retry import Retry, seconds
 T = TypeVar("T", bound=str)
 
 MAX_NAME = 200
+# A due time is shown as a datetime, whose years end with 9999.
+LONGEST_WAIT = timedelta(days=365_000).total_seconds()
 
 
 def check_text(value: object, where: str, what: str) -> str:
@@ -37,16 +40,22 @@ def check_text(value: object, where: str, what: str) -> str:
     return value
 
 
+def check_key(value: object, where: str, what: str) -> str:
+    """The name of an event or an input, or a key under which a context holds what came from one."""
+    key = check_text(value, where, what)
+    if key.startswith("__"):
+        raise DefinitionError(
+            f"{where}: {what} {key!r} starts with '__', which is kept for the engine; choose another"
+        )
+    return key
+
+
 def check_name(value: object, where: str, what: str = "name=") -> str:
     """A name that can be part of a path."""
-    name = check_text(value, where, what)
+    name = check_key(value, where, what)
     if "/" in name:
         raise DefinitionError(
             f"{where}: {what} {name!r} contains '/', which separates the names in a path; use '_' or '.'"
-        )
-    if name.startswith("__"):
-        raise DefinitionError(
-            f"{where}: {what} {name!r} starts with '__', which is kept for the engine; choose another"
         )
     return name
 
@@ -85,3 +94,32 @@ def check_timeout(value: Any, where: str) -> float | None:
     """Seconds, from a number or a timedelta."""
     duration: float | timedelta | None = value
     return None if duration is None else seconds(duration, f"{where}: timeout=")
+
+
+def check_duration(value: Any, where: str, what: str) -> float:
+    """How long a wait lasts, in seconds, from a number or a timedelta; an end comes into sight."""
+    duration = seconds(value, f"{where}: {what}")
+    if duration > LONGEST_WAIT:
+        raise DefinitionError(
+            f"{where}: {what} may be 1000 years ({LONGEST_WAIT:.0f} seconds) at most, not {value!r}"
+        )
+    return duration
+
+
+def check_wait_timeout(value: Any, where: str) -> float | None:
+    """The seconds after which a wait is given up; None, or infinity: never."""
+    if value is None or value == math.inf:
+        return None
+    return check_duration(value, where, "timeout=")
+
+
+def check_instant(value: object, where: str, what: str) -> datetime:
+    """An aware datetime."""
+    if not isinstance(value, datetime):
+        raise DefinitionError(f"{where}: {what} must be a datetime with a time zone, not {value!r}")
+    if value.utcoffset() is None:
+        raise DefinitionError(
+            f"{where}: {what} {value!r} has no time zone, so nobody can tell which instant it is; write "
+            "datetime(..., tzinfo=UTC), or datetime.now(UTC) + timedelta(...)"
+        )
+    return value

@@ -1,9 +1,9 @@
 """What the ``with`` blocks and decorators of a workflow collect, until it is compiled.
 
 A declaration is mutable and knows no path: an unnamed block is called after its first child, and ``into`` may
-come after its block. ``Declarations`` is the sheet they are written on: it keeps the stack of open blocks
-(each workflow its own, so one may be declared inside a block of another) and the names that are taken. A
-block is added to the one around it when it ends; if its body raises, nothing of it is kept.
+come after its block. ``Declarations`` is the sheet they are written on: it keeps the stack of open bodies
+(each workflow its own, so one may be declared inside a block of another) and the names that are taken. What a
+``with`` collects is added to what is around it when it ends; if its body raises, nothing of it is kept.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
-from durable_trio._definition.functions import ContextHint, caller, line_of
-from durable_trio._definition.nodes import Handler, Node, StepNode
+from durable_trio._definition.checks import MAX_NAME, check_name
+from durable_trio._definition.functions import ContextHint, caller, check_function, default_name, line_of
+from durable_trio._definition.nodes import Handler, Node
 from durable_trio._errors import DefinitionError
 
 
@@ -25,8 +26,8 @@ class Declarations:
     def __init__(self, workflow: str) -> None:
         self.workflow = workflow
         self.top: list[Declaration] = []
-        self.open_blocks: list[Block] = []
-        self.unopened: list[Block] = []  # made, and not (yet) used in a ``with``
+        self.open_bodies: list[Body] = []
+        self.unopened: list[Body] = []  # made, and not (yet) used in a ``with``
         self.names: dict[str, str] = {}  # name to what has it, in the order of declaration
         self.handlers: dict[str, Handler] = {}
         self.plan: object = None  # what was compiled from it, if it was: it can no longer change then
@@ -36,14 +37,38 @@ class Declarations:
         return f"workflow {self.workflow!r}, {what}"
 
     @property
-    def innermost(self) -> Block | None:
-        return self.open_blocks[-1] if self.open_blocks else None
+    def innermost(self) -> Body | None:
+        return self.open_bodies[-1] if self.open_bodies else None
+
+    def start(
+        self, title: str, fn: Callable[..., Any], name: str | None, arguments: tuple[str, ...]
+    ) -> tuple[str, str]:
+        """The beginning of every declaration of a function: how its messages begin, and its name."""
+        known = getattr(fn, "__name__", None) if name is None else name
+        where = self.where(title if known is None else f"{title} {known!r}")
+        self.check_changeable(where)
+        check_function(fn, where, arguments)
+        if name is None:
+            name = default_name(fn, where)
+        check_name(name, where)
+        return self.where(f"{title} {name!r}"), name
 
     def check_changeable(self, where: str) -> None:
         if self.plan is not None:
             raise DefinitionError(
                 f"{where}: the workflow has been opened by an engine and can no longer change; declare "
                 "everything before that, or make another Workflow"
+            )
+
+    def check_returns(self, returns: object, where: str) -> None:
+        """Refuse a result key where nobody would ever see it."""
+        key = check_name(returns, where, "returns=")
+        body = self.innermost
+        if body is None or not body.collects:
+            place = "at the top level" if body is None else f"inside the {body.called}"
+            raise DefinitionError(
+                f"{where}: returns={key!r} names a result of a parallel block, and this step is {place}; "
+                "leave it out: a step passes its whole context on"
             )
 
     def check_free(self, name: str, where: str, advice: str = "choose another with name=") -> None:
@@ -54,16 +79,27 @@ class Declarations:
                 f"workflow, because records are found by them; {advice}"
             )
 
-    def claim(self, declaration: Declaration, name: str) -> None:
-        self.names[name] = f"{declaration.title} at {line_of(caller())}"
+    def claim(self, declaration: Declaration, where: str, advice: str = "choose another with name=") -> None:
+        """Take its name, and its key in the results of the block around it; refuse if one is taken."""
+        self.check_free(declaration.name, where, advice)
+        if self.innermost is not None:
+            self.innermost.check_key(declaration.key, where)
+        self.names[declaration.name] = f"{declaration.title} at {line_of(caller())}"
+
+    def declare(self, leaf: Leaf, where: str, advice: str = "choose another with name=") -> None:
+        """Add what has no body of its own."""
+        if self.innermost is not None:
+            self.innermost.check_child(where)
+        self.claim(leaf, where, advice)
+        self.add(leaf)
 
     def add(self, declaration: Declaration) -> None:
-        """Put a finished declaration into the innermost open block, or at the top level."""
-        block = self.innermost
-        if block is None:
+        """Put a finished declaration into the innermost open body, or at the top level."""
+        body = self.innermost
+        if body is None:
             self.top.append(declaration)
         else:
-            block.children.append(declaration)
+            body.children.append(declaration)
 
     def forget_since(self, names: int, handlers: int) -> None:
         """Take back what was declared since there were so many names and handlers."""
@@ -78,73 +114,91 @@ class Declaration(ABC):
     """Something that becomes a node.
 
     Attributes:
+        title: what it is called in messages.
         name: its name; empty for a block that has not been given one yet.
         key: its key in the results of the parallel block around it.
     """
 
-    __slots__ = ("key", "name")
-    title: ClassVar[str]
-
-    def __init__(self, name: str, key: str) -> None:
-        self.name = name
-        self.key = key
+    __slots__ = ()
+    title: str
+    name: str
+    key: str
 
     @abstractmethod
     def build(self, parent: str, where: Callable[[str], str]) -> Node:
         """The node, below the path ``parent`` (with its slash; empty at the top level)."""
 
     @abstractmethod
-    def functions(self) -> Iterator[Callable[..., Any]]:
+    def functions(self) -> Iterator[Any]:
         """The user's functions in it, those of its children included."""
 
 
-class StepDeclaration(Declaration):
-    """A node that lacks only what is known at the end: its path and the type of its context."""
+class Leaf(Declaration):
+    """A node that lacks only what is known at the end: its path, and the type of its context."""
 
-    __slots__ = ("hint", "node")
-    title = "step"
+    __slots__ = ("_functions", "hint", "key", "name", "node", "title")
 
-    def __init__(self, node: StepNode, hint: ContextHint) -> None:
-        super().__init__(node.name, node.key)
+    def __init__(
+        self, title: str, node: Node, functions: tuple[Any, ...] = (), hint: ContextHint | None = None
+    ) -> None:
+        self.title = title
+        self.name = node.name
+        self.key = node.key
         self.node = node
         self.hint = hint
+        self._functions = functions
 
     def build(self, parent: str, where: Callable[[str], str]) -> Node:
-        convert = self.hint.type(where(f"step {self.name!r}"), self.node.fn)
-        return replace(self.node, path=parent + self.name, convert=convert)
+        known: dict[str, Any] = {"path": parent + self.name}
+        if self.hint is not None:
+            known["convert"] = self.hint.type(where(f"{self.title} {self.name!r}"))
+        return replace(self.node, **known)
 
-    def functions(self) -> Iterator[Callable[..., Any]]:
-        yield self.node.fn
+    def functions(self) -> Iterator[Any]:
+        yield from self._functions
 
 
-class Block(Declaration):
-    """A context manager: what is declared in its body belongs to it.
+class Body(ABC):
+    """A context manager: what is declared in its ``with`` belongs to it.
 
     It raises DefinitionError at the ``with`` line for what is known only at the end, such as an empty body.
+
+    Attributes:
+        name: what messages call it; empty if that is not known yet.
+        line: where it was made.
+        state: ``"discarded"`` if its body raised.
+        collects: whether the results of what is declared in it are given to the user by their keys.
     """
 
-    __slots__ = ("_since", "_state", "children", "declarations", "line")
+    __slots__ = ("_since", "children", "declarations", "line", "name", "state")
+    title: str
+    collects: ClassVar[bool] = False
 
-    def __init__(self, declarations: Declarations, name: str, key: str) -> None:
-        super().__init__(name, key)
+    def __init__(self, declarations: Declarations, name: str) -> None:
+        self.name = name
         self.declarations = declarations
         self.children: list[Declaration] = []
         self.line = line_of(caller())
-        self._state: Literal["new", "open", "closed", "discarded"] = "new"
+        self.state: Literal["new", "open", "closed", "discarded"] = "new"
         self._since = (0, 0)
 
     @property
+    def called(self) -> str:
+        return f"{self.title} {self.name!r}" if self.name else f"{self.title} (unnamed)"
+
+    @property
     def where(self) -> str:
-        return self.declarations.where(
-            f"{self.title} {self.name!r}" if self.name else f"{self.title} (unnamed)"
-        )
+        """How a message about it begins."""
+        return self.declarations.where(self.called)
 
     @abstractmethod
-    def check_place(self, parent: Block | None) -> None:
+    def check_place(self, parent: Body | None) -> None:
         """Refuse to be opened inside ``parent`` (None: at the top level)."""
 
-    @abstractmethod
-    def check_key(self, key: str, where: str) -> None:
+    def check_child(self, where: str) -> None:  # noqa: B027 - most take anything
+        """Refuse what is declared directly in it."""
+
+    def check_key(self, key: str, where: str) -> None:  # noqa: B027 - most do not collect results
         """Refuse a child whose result would be called so."""
 
     def finish(self) -> None:
@@ -154,16 +208,18 @@ class Block(Declaration):
                 f"{self.where}: nothing is declared in it; declare its steps inside the `with`"
             )
 
-    def check_alive(self, where: str) -> None:
+    @abstractmethod
+    def add(self) -> None:
+        """Become part of what is around it; called when it has ended well."""
+
+    def check_alive(self, where: str, example: str) -> None:
         """Refuse a change that nobody would ever see."""
         self.declarations.check_changeable(where)
-        if self._state == "new":
+        if self.state == "new":
+            raise DefinitionError(f"{where}: the {self.title} is not opened yet; write `{example}`")
+        if self.state == "discarded":
             raise DefinitionError(
-                f"{where}: the block is not opened yet; write `with wf.parallel() as block:`"
-            )
-        if self._state == "discarded":
-            raise DefinitionError(
-                f"{where}: the body of the block raised, so the block is not part of the workflow"
+                f"{where}: the body of the {self.title} raised, so it is not part of the workflow"
             )
 
     def __enter__(self) -> Self:
@@ -171,22 +227,20 @@ class Block(Declaration):
         if self in sheet.unopened:
             sheet.unopened.remove(self)
         sheet.check_changeable(self.where)
-        if self._state != "new":
+        if self.state != "new":
             raise DefinitionError(
-                f"{self.where}: it was used in a `with` before; make a new block for each `with`"
+                f"{self.where}: it was used in a `with` before; make another for each `with`"
             )
-        parent = sheet.innermost
-        self.check_place(parent)
+        self.check_place(sheet.innermost)
         since = (len(sheet.names), len(sheet.handlers))
-        if self.name:
-            sheet.check_free(self.name, self.where)
-            if parent is not None:
-                parent.check_key(self.key, self.where)
-            sheet.claim(self, self.name)
+        self.enter()
         self._since = since
-        self._state = "open"
-        sheet.open_blocks.append(self)
+        self.state = "open"
+        sheet.open_bodies.append(self)
         return self
+
+    def enter(self) -> None:  # noqa: B027 - a case has nothing to claim
+        """Claim what there is to claim."""
 
     def __exit__(
         self,
@@ -199,7 +253,7 @@ class Block(Declaration):
             raise DefinitionError(
                 f"{self.where}: it ends while a block inside it is open; nest the `with` blocks"
             )
-        sheet.open_blocks.pop()
+        sheet.open_bodies.pop()
         if exc is not None:
             self._discard()
             return
@@ -208,13 +262,47 @@ class Block(Declaration):
         except DefinitionError:
             self._discard()
             raise
-        self._state = "closed"
-        sheet.add(self)
+        self.state = "closed"
+        self.add()
 
     def _discard(self) -> None:
         self.declarations.forget_since(*self._since)
-        self._state = "discarded"
+        self.state = "discarded"
 
-    def functions(self) -> Iterator[Callable[..., Any]]:
+    def functions(self) -> Iterator[Any]:
         for child in self.children:
             yield from child.functions()
+
+
+class Block(Body, Declaration):
+    """A body that becomes a node."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, declarations: Declarations, name: str, key: str) -> None:
+        super().__init__(declarations, name)
+        self.key = key
+
+    def check_place(self, parent: Body | None) -> None:
+        """It may stand wherever a step may."""
+        if parent is not None:
+            parent.check_child(self.where)
+
+    def enter(self) -> None:
+        if self.name:
+            self.declarations.claim(self, self.where)
+
+    def name_after(self, first: Declaration, prefix: str) -> None:
+        """Take the name of the first thing declared in it, now that it has ended, if it has none."""
+        if self.name:
+            return
+        advice = f"give the {self.title} a name= of its own"
+        where = f"{self.where}, which is called after the first {first.title} in it"
+        name = f"{prefix}{first.name}"
+        if len(name) > MAX_NAME:
+            raise DefinitionError(f"{where}: {name[:40]!r}... is longer than {MAX_NAME} characters; {advice}")
+        self.name = self.key = name
+        self.declarations.claim(self, where, advice)
+
+    def add(self) -> None:
+        self.declarations.add(self)

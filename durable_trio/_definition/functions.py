@@ -12,7 +12,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -59,10 +59,16 @@ def describe(fn: Any) -> str:
     return f"{name}()" if isinstance(name, str) else repr(fn)
 
 
-def default_name(fn: Any, where: str) -> str:
-    """The function's own name; refused where it has none that says anything."""
+def own_name(fn: Any) -> str | None:
+    """The function's name; None where it has none that says anything."""
     name = getattr(_faces(fn)[0], "__name__", None)
-    if not isinstance(name, str) or name == "<lambda>":
+    return name if isinstance(name, str) and name != "<lambda>" else None
+
+
+def default_name(fn: Any, where: str) -> str:
+    """The function's name, which must say something."""
+    name = own_name(fn)
+    if name is None:
         raise DefinitionError(f"{where}: {describe(fn)} has no name of its own; give it one with name=")
     return name
 
@@ -145,9 +151,10 @@ class ContextHint:
     is any longer expression, since no such type is converted to.
     """
 
-    __slots__ = ("_annotation", "_namespace", "_type")
+    __slots__ = ("_annotation", "_fn", "_namespace", "_type")
 
     def __init__(self, fn: Any, frame: types.FrameType) -> None:
+        self._fn = fn
         self._type: Any = None
         self._annotation: str | None = None
         self._namespace: Mapping[str, Any] = {}
@@ -172,7 +179,7 @@ class ContextHint:
         self._type = hint if is_record_type(hint) else None
         return True
 
-    def type(self, where: str, fn: Callable[..., Any]) -> Any:
+    def type(self, where: str) -> Any:
         """The record type the step wants, or None for the context as it is."""
         text = self._annotation
         if text is None or self._resolve(text, {}):
@@ -180,8 +187,8 @@ class ContextHint:
         parts = text.split(".")
         if all(part.isidentifier() for part in parts) and parts[-1] not in _MAPPING_NAMES:
             raise DefinitionError(
-                f"{where}: the annotation {text!r} of the context in {describe(fn)} cannot be resolved, so "
-                f"nobody can tell what the step wants to be given; define or import {parts[0]!r} at the top "
+                f"{where}: the annotation {text!r} of the context in {describe(self._fn)} cannot be resolved, "
+                f"so nobody can tell what the step wants to be given; define or import {parts[0]!r} at the top "
                 "level of the module (not only under TYPE_CHECKING), or annotate it as a Mapping"
             )
         return None

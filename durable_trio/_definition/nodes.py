@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from durable_trio._forms import Choice, FormField, InputKind, InputSpec
 from durable_trio._retry import Retry
 
 Mode = Literal["async", "thread", "inline"]
@@ -127,6 +129,198 @@ class SequenceNode(Node):
 
     def outline(self) -> Outline:
         return {**Node.outline(self), "nodes": [node.outline() for node in self.nodes]}
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class Clause:
+    """The nodes that run, one after the other, for some of the values of a branch.
+
+    Attributes:
+        label: what is recorded when it is chosen: its values as text, in alphabetical order and separated by
+            ``|`` (``"invoice|receipt"``), or ``"default"``. Unique in its branch.
+        values: the clause is chosen for a value that equals one of these; empty for the default.
+        nodes: in order; never empty. Their paths are below the branch's.
+    """
+
+    label: str
+    values: tuple[Any, ...]
+    nodes: tuple[Node, ...]
+
+    def outline(self) -> Outline:
+        return {"label": self.label, "nodes": [node.outline() for node in self.nodes]}
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class BranchNode(Node):
+    """One of several clauses, chosen at run time.
+
+    Attributes:
+        on: called with the context; the value that it returns chooses the clause.
+        on_is_async: whether ``on`` is awaited.
+        clauses: in declaration order, without the default; no value is in two of them.
+        default: what runs for any other value; None: any other value fails the run.
+    """
+
+    kind = "branch"
+
+    on: Callable[[Any], Any]
+    on_is_async: bool
+    clauses: tuple[Clause, ...]
+    default: Clause | None = None
+
+    def choose(self, value: object) -> Clause | None:
+        """The clause for a value that ``on`` returned; None where there is none.
+
+        Raises whatever ``==`` between the value and one of the clauses' values raises.
+        """
+        for clause in self.clauses:
+            if any(value == other for other in clause.values):
+                return clause
+        return self.default
+
+    def labelled(self, label: str) -> Clause | None:
+        """The clause that was recorded under this label; None where there is none any more."""
+        return next((clause for clause in self.all_clauses() if clause.label == label), None)
+
+    def all_clauses(self) -> tuple[Clause, ...]:
+        """The clauses, the default last."""
+        return self.clauses if self.default is None else (*self.clauses, self.default)
+
+    def children(self) -> tuple[Node, ...]:
+        return tuple(node for clause in self.all_clauses() for node in clause.nodes)
+
+    def outline(self) -> Outline:
+        # Sorted: clauses are told apart by their labels, and no value is in two, so order has no meaning.
+        clauses = sorted(self.all_clauses(), key=lambda clause: clause.label)
+        return {**Node.outline(self), "clauses": [clause.outline() for clause in clauses]}
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class MapNode(Node):
+    """One function for each of the items of a list that is known at run time; one branch per item.
+
+    An item's path is the map's, a slash and the item's index (``"embed/17"``). The result is a list of
+    ``Ok`` and ``Err`` in the order of the items, under ``key``.
+
+    Attributes:
+        fn: the function, as it was given to ``Workflow.map``; called with the context and the item.
+        mode, convert: as of ``StepNode``; ``convert`` is the type of the context, not of the item.
+        over: the context's key of the items, or a function of the context that returns them.
+        over_is_async: whether ``over`` is awaited.
+        fail_fast, into, into_is_async, need: as of ``ParallelNode``.
+        limit: how many items run at once, or None for all.
+        retry: when a failed attempt at an item is followed by another; None: never.
+        timeout: seconds for one attempt at one item, or None.
+    """
+
+    kind = "map"
+
+    fn: Callable[..., Any]
+    mode: Mode
+    over: str | Callable[[Any], Any]
+    over_is_async: bool
+    fail_fast: bool
+    into: Callable[[Any, Any], Any] | None = None
+    into_is_async: bool = False
+    limit: int | None = None
+    need: int = 0
+    retry: Retry | None = None
+    timeout: float | None = None
+    convert: Any = None
+
+    def outline(self) -> Outline:
+        return {
+            **Node.outline(self),
+            "fail_fast": self.fail_fast,
+            "into": self.into is not None,
+            "need": self.need,
+        }
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class SleepNode(Node):
+    """A wait for an instant; it leaves the context as it is.
+
+    Exactly one of ``seconds``, ``until`` and ``fn`` is not None.
+
+    Attributes:
+        seconds: how long, from when the wait begins.
+        until: the aware datetime at which it ends.
+        fn: called with the context when the wait begins; returns one of the two.
+        fn_is_async: whether ``fn`` is awaited.
+        absolute: whether ``fn`` returns an aware datetime; if not, seconds or a timedelta.
+    """
+
+    kind = "sleep"
+
+    seconds: float | None = None
+    until: datetime | None = None
+    fn: Callable[[Any], Any] | None = None
+    fn_is_async: bool = False
+    absolute: bool = False
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class EventNode(Node):
+    """A wait for an event from outside. Its payload is added to the context under ``key``.
+
+    Attributes:
+        event: the event's name.
+        timeout: seconds from when the wait begins, or None: no bound.
+        default: the payload when the time is over, if ``has_default``; else that is an error.
+    """
+
+    kind = "event"
+
+    event: str
+    timeout: float | None = None
+    default: Any = None
+    has_default: bool = False
+
+    def outline(self) -> Outline:
+        return {**Node.outline(self), "event": self.event}
+
+
+@dataclass(slots=True, frozen=True, eq=False, kw_only=True)
+class InputNode(Node):
+    """A wait for a person's answer, which is added to the context under ``key``.
+
+    Attributes:
+        input: the input's name.
+        spec: what is asked; made for being recorded with the wait.
+        input_kind, prompt, choices, fields: the parts of ``spec``.
+        timeout: seconds from when the wait begins, or None: no bound.
+        default: the answer when the time is over, if ``has_default``; else that is an error. It fits
+            ``spec``, or is None.
+    """
+
+    kind = "input"
+
+    input: str
+    spec: InputSpec
+    timeout: float | None = None
+    default: Any = None
+    has_default: bool = False
+
+    def outline(self) -> Outline:
+        return {**Node.outline(self), "input": self.input}
+
+    # Properties for once: they are asked for when a wait begins, not at every step.
+    @property
+    def input_kind(self) -> InputKind:
+        return self.spec.kind
+
+    @property
+    def prompt(self) -> str | None:
+        return self.spec.prompt
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        return self.spec.choices
+
+    @property
+    def fields(self) -> tuple[FormField, ...]:
+        return self.spec.fields
 
 
 @dataclass(slots=True, frozen=True, eq=False, kw_only=True)

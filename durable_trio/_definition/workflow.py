@@ -1,4 +1,4 @@
-"""``Workflow``: where a user declares steps and blocks.
+"""``Workflow``: where a user declares steps; with ``flow.py`` blocks and maps, with ``waits.py`` waits.
 
 The shape of the declarations is the shape of the program text: a decorator declares a step, a ``with`` opens
 a block, and what stands inside belongs to it. A mistake raises ``DefinitionError`` at the line that makes it.
@@ -11,27 +11,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, TypeVar, get_args, overload
 
-from durable_trio._definition.blocks import Into, OnError, ParallelBlock, SequenceBlock
 from durable_trio._definition.checks import (
     check_choice,
     check_count,
     check_flag,
-    check_name,
     check_retry,
     check_text,
     check_timeout,
 )
-from durable_trio._definition.declarations import Declarations, StepDeclaration
-from durable_trio._definition.functions import (
-    ContextHint,
-    call_mode,
-    caller,
-    check_function,
-    default_name,
-    is_record_type,
-    module_of,
-)
+from durable_trio._definition.declarations import Declarations, Leaf
+from durable_trio._definition.flow import Flow
+from durable_trio._definition.functions import ContextHint, call_mode, caller, is_record_type, module_of
 from durable_trio._definition.nodes import Handler, StepNode
+from durable_trio._definition.waits import Waits
 from durable_trio._errors import DefinitionError
 from durable_trio._retry import Retry
 
@@ -40,7 +32,7 @@ StepT = TypeVar("StepT", bound=Callable[[Any], Any])
 HandlerT = TypeVar("HandlerT", bound=Callable[[Any, Any], Any])
 
 
-class Workflow:
+class Workflow(Flow, Waits):
     """A workflow: named steps and blocks, run from top to bottom.
 
     Args:
@@ -160,12 +152,14 @@ class Workflow:
         """
 
         def declare(fn: StepT) -> StepT:
-            where, step_name = self._start("step", fn, name, ("ctx",))
-            self._declarations.check_free(step_name, where)
+            sheet = self._declarations
+            where, step_name = sheet.start("step", fn, name, ("ctx",))
+            if returns is not None:
+                sheet.check_returns(returns, where)
             node = StepNode(
                 name=step_name,
                 path="",
-                key=step_name if returns is None else check_name(returns, where, "returns="),
+                key=step_name if returns is None else returns,
                 fn=fn,
                 mode=call_mode(fn, where, inline=check_flag(inline, where, "inline=")),
                 retry=check_retry(retry, where),
@@ -173,66 +167,10 @@ class Workflow:
                 compensate=None if compensate is None else self._known_handler(compensate, where),
                 queue=None if queue is None else check_text(queue, where, "queue="),
             )
-            self._check_key(node.key, where, given=returns is not None)
-            declaration = StepDeclaration(node, ContextHint(fn, caller()))
-            self._declarations.claim(declaration, step_name)
-            self._declarations.add(declaration)
+            sheet.declare(Leaf("step", node, (fn,), ContextHint(fn, caller())), where)
             return fn
 
         return declare if fn is None else declare(fn)
-
-    def parallel(
-        self,
-        *,
-        on_error: OnError | None = None,
-        into: Into | None = None,
-        name: str | None = None,
-        limit: int | None = None,
-        timeout: float | timedelta | None = None,
-        need: int | None = None,
-    ) -> ParallelBlock:
-        """Open a block whose children run at the same time: ``with wf.parallel() as block:``.
-
-        Each branch gets a copy of the context of its own. Without ``into`` the next step's context is the one
-        from before the block, with the results under ``"__results__"``.
-
-        Args:
-            on_error: ``"fail_fast"`` (the default without ``into``): the first error cancels the other
-                branches and fails the run. ``"complete_all"`` (the default with it): all run to their end.
-            into: a function of the context and the results that decides how the run goes on; it may also be
-                declared with ``@block.into``.
-            name: unique in the workflow; by default ``"parallel_"`` and the name of the first branch.
-            limit: how many branches run at once; None: all.
-            timeout: seconds (or a timedelta) for the block; what is left then is cancelled.
-            need: the block is done as soon as so many branches are ``Ok``; the others are cancelled.
-
-        Raises:
-            DefinitionError: an argument is not as described; at the end of the ``with``: the block is empty,
-                or has fewer branches than it needs.
-        """
-        return ParallelBlock(
-            self._declarations,
-            on_error=on_error,
-            into=into,
-            name=name,
-            limit=limit,
-            timeout=timeout,
-            need=need,
-        )
-
-    def sequence(self, name: str, returns: str | None = None) -> SequenceBlock:
-        """Open a branch of more than one step, inside a parallel block: ``with wf.sequence("ship"):``.
-
-        Its data is the context that its last step leaves.
-
-        Args:
-            name: unique in the workflow.
-            returns: the key of its result; the name by default.
-
-        Raises:
-            DefinitionError: it stands outside a parallel block, its name or key is taken, or it is empty.
-        """
-        return SequenceBlock(self._declarations, name, returns=returns)
 
     @overload
     def compensation(self, name: HandlerT, /, *, retry: Retry | None = None) -> HandlerT: ...
@@ -263,7 +201,7 @@ class Workflow:
             name, fn = None, name
 
         def declare(fn: HandlerT) -> HandlerT:
-            where, handler_name = self._start("compensation", fn, name, ("ctx", "result"))
+            where, handler_name = self._declarations.start("compensation", fn, name, ("ctx", "result"))
             handlers = self._declarations.handlers
             if handler_name in handlers:
                 raise DefinitionError(
@@ -279,20 +217,6 @@ class Workflow:
 
         return declare if fn is None else declare(fn)
 
-    def _start(
-        self, title: str, fn: Callable[..., Any], name: str | None, arguments: tuple[str, ...]
-    ) -> tuple[str, str]:
-        """The beginning of every declaration of a function: how its messages begin, and its name."""
-        sheet = self._declarations
-        known = getattr(fn, "__name__", None) if name is None else name
-        where = sheet.where(title if known is None else f"{title} {known!r}")
-        sheet.check_changeable(where)
-        check_function(fn, where, arguments)
-        if name is None:
-            name = default_name(fn, where)
-        check_name(name, where)
-        return sheet.where(f"{title} {name!r}"), name
-
     def _known_handler(self, compensate: object, where: str) -> str:
         handlers = self._declarations.handlers
         if isinstance(compensate, str) and compensate in handlers:
@@ -306,17 +230,6 @@ class Workflow:
             f"{where}: compensate={compensate!r} names no compensation (known: {known}); declare it above "
             f"this step, with wf.compensation({compensate!r}, fn)"
         )
-
-    def _check_key(self, key: str, where: str, *, given: bool) -> None:
-        block = self._declarations.innermost
-        if isinstance(block, ParallelBlock):
-            block.check_key(key, where)
-        elif given:
-            place = "at the top level" if block is None else f"inside the {block.title} {block.name!r}"
-            raise DefinitionError(
-                f"{where}: returns={key!r} names a result of a parallel block, and this step is {place}; "
-                "leave it out: a step passes its whole context on"
-            )
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name!r} version {self.version!r}, {len(self._declarations.names)} nodes>"

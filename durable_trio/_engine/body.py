@@ -11,14 +11,15 @@ import contextvars
 import dataclasses
 import enum
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import trio
 
 from durable_trio._context import StepScope
-from durable_trio._definition.nodes import ParallelNode, StepNode
+from durable_trio._definition.nodes import MapNode, ParallelNode, StepNode
 from durable_trio._errors import SnapshotError
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
 
 _TRACEBACK_FRAMES = 30
+_HERE = str(Path(__file__).parent)
 
 
 class Place(enum.Enum):
@@ -94,11 +96,17 @@ async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
     return value
 
 
-async def call_into(node: ParallelNode, results: dict[str, Any], ctx: Context) -> Any:
+async def call_into(node: ParallelNode | MapNode, results: Any, ctx: Context) -> Any:
     """Call a block's ``into``."""
     assert node.into is not None
     value = node.into(ctx, results)
     return await value if node.into_is_async else value
+
+
+async def call_plain(function: Callable[[Context], Any], is_async: bool, ctx: Context) -> Any:
+    """Call a function that answers a question about the context, such as a branch's ``on``."""
+    value = function(ctx)
+    return await value if is_async else value
 
 
 def restore_contextvars(scope: StepScope) -> None:
@@ -146,7 +154,7 @@ def failure_of(error: BaseException, attempt: int) -> Failure:
     except Exception as broken:  # noqa: BLE001 - a user's __str__
         message = f"(its message cannot be shown: {type(broken).__name__})"
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES))
@@ -188,6 +196,11 @@ def _type_name(kind: type) -> str:
     if module.startswith("durable_trio."):
         module = "durable_trio"  # where users import it from
     return f"{module}.{kind.__qualname__}"
+
+
+def refused(codec: Codec, type_name: str, message: str) -> Verdict:
+    """The verdict on what can never succeed."""
+    return _error(codec, Failure(type=type_name, message=message))
 
 
 class _Refused(Exception):
@@ -312,10 +325,11 @@ def _mapping(what: str, value: Any, place: Place) -> Mapping[str, Any]:
 
 
 def _not_allowed(what: str, value: Any, place: Place) -> _Refused:
-    return _Refused("TypeError", f"{what} returned {_shown(value)}; it may return {_ALLOWED[place]}")
+    return _Refused("TypeError", f"{what} returned {shown(value)}; it may return {_ALLOWED[place]}")
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value for a message: short, with its type."""
     try:
         text = repr(value)
     except Exception:  # noqa: BLE001 - a user's __repr__

@@ -17,7 +17,7 @@ import trio
 
 from durable_trio._definition.plan import Plan
 from durable_trio._definition.workflow import Durability, Workflow
-from durable_trio._engine import chain, inputs, parallel, step  # noqa: F401 - the handlers register
+from durable_trio._engine import chain, choice, inputs, items, parallel, step  # noqa: F401 - handlers register
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
 from durable_trio._engine.committer import Committer

@@ -12,13 +12,13 @@ cancelled) shows in that it left no outcome; then the block's own task has been 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import trio
 
 from durable_trio._context import StepScope, current_scope
-from durable_trio._definition.nodes import ParallelNode, StepNode
+from durable_trio._definition.nodes import MapNode, Node, ParallelNode, StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
@@ -31,13 +31,12 @@ from durable_trio._snapshot.records import (
     ERROR,
     NEVER_STARTED,
     OK,
-    PARALLEL,
     REASON,
     RESULTS,
     TIMED_OUT,
     Done,
 )
-from durable_trio._snapshot.view import RESULTS_KEY
+from durable_trio._snapshot.view import NO_CONTEXT, RESULTS_KEY
 from durable_trio._speedups.context import thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
@@ -48,22 +47,45 @@ async def run_parallel(
     run: RunState, scope: StepScope, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
 ) -> Outcome:
     """Run a block to its outcome."""
-    return await _Block(run, node, base, visit, place).run(scope)
+    return await Block(run, node, node.branches, node.keys, base, visit, place, node.timeout).run(scope)
 
 
-class _Block:
-    """One visit of a parallel block."""
+class Block:
+    """One visit of a parallel block, or of a map.
+
+    Args:
+        run: whose.
+        node: the block.
+        branches: its branches, or one for each item.
+        keys: their keys in the results.
+        base: the frozen context that the block is given.
+        visit: which visit this is.
+        place: where the block stands.
+        timeout: seconds for all of it.
+    """
 
     def __init__(
-        self, run: RunState, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
+        self,
+        run: RunState,
+        node: ParallelNode | MapNode,
+        branches: Sequence[Node],
+        keys: tuple[str, ...],
+        base: dict[str, Any],
+        visit: int,
+        place: Place,
+        timeout: float | None = None,
     ) -> None:
         self._run = run
         self._node = node
+        self._branches = branches
+        self._keys = keys
+        self._timeout = timeout
         self._base = base
         self._visit = visit
         # A block that is itself a branch leaves a context, but cannot jump.
-        self._place = Place.CHAIN if place is Place.BRANCH else place
-        self._collector = Collector(node.keys, node.need, node.fail_fast)
+        self._is_branch = place is Place.BRANCH
+        self._place = Place.CHAIN if self._is_branch else place
+        self._collector = Collector(keys, node.need, node.fail_fast)
         # The branches without an outcome, each with its scope once it has begun.
         self._open: dict[int, StepScope | None] = {}
         self._errors: dict[str, Any] = {}  # path to reason, in the order of time
@@ -89,12 +111,11 @@ class _Block:
         errors: dict[str, Any] | None = None
         if self._collector.has_failed:
             status, form = ERROR, REASON
-            errors = self._errors
+            errors = self._errors or {node.path: self._too_few()}
             value = next(iter(errors.values()))
             data = engine.codec.wire(value)
         elif node.into is None:
-            value = {**self._base, RESULTS_KEY: self._collector.merge()}
-            data = [[key, child.path] for key, child in zip(node.keys, node.branches, strict=True)]
+            form, data, value = self.passed_on()
         else:
             verdict = await self._decide(scope)
             status, form, data, removed, value, next_ = verdict[:6]
@@ -102,24 +123,43 @@ class _Block:
                 errors = {node.path: value, **self._errors}
         duration = engine.monotonic() - begun
         done = Done(
-            node.path, self._visit, PARALLEL, status, 1, started, duration, form, data, removed, next_
+            node.path, self._visit, KINDS[node.kind], status, 1, started, duration, form, data, removed, next_
         )
-        return Outcome(status, value, engine.codec.encode(done), next_, errors=errors)
+        encoded = engine.codec.encode(done)
+        return Outcome(status, value, encoded, next_, form not in NO_CONTEXT, errors)
+
+    def results(self) -> Any:
+        """What ``into`` gets, frozen."""
+        return self._collector.merge()
+
+    def passed_on(self) -> tuple[int, Any, Any]:
+        """What goes on without ``into``: the form of the record, its data, and the value."""
+        data = [[key, child.path] for key, child in zip(self._keys, self._branches, strict=True)]
+        return RESULTS, data, {**self._base, RESULTS_KEY: self._collector.merge()}
+
+    def _too_few(self) -> Failure:
+        """The error of a block that needs more branches than there are."""
+        node = self._node
+        return Failure(
+            type="ValueError",
+            message=f"block {node.name!r} needs {node.need} results and has {len(self._keys)} branches",
+        )
 
     def _recall(self) -> None:
         """Take over what was recorded before this process; open is what is left."""
-        recalled = []
-        for index, child in enumerate(self._node.branches):
-            outcome = replayed(self._run, child, self._base, self._visit)
-            if outcome is None:
-                self._open[index] = None
-            else:
-                recalled.append((outcome.ended_at, index, outcome))
-        if recalled:
-            # In the order of time, so that the first error is the same one as without the crash.
-            for _, index, outcome in sorted(recalled, key=lambda item: item[:2]):
-                self._settle(index, outcome)
-            self._check_stop()
+        self._open = dict.fromkeys(range(len(self._branches)))
+        journal = self._run.journal
+        if journal is not None:
+            indexes = {child.path: index for index, child in enumerate(self._branches)}
+            # In the journal's order, so that the first error is the same one as without the crash. The times
+            # in the records do not tell: the clock may have been set back in between.
+            for path, visit in journal.done:
+                index = indexes.get(path)
+                if index is not None and visit == self._visit:
+                    outcome = replayed(self._run, self._branches[index], self._base, visit)
+                    assert outcome is not None
+                    self._settle(index, outcome)
+        self._check_stop()
 
     # -- the branches --------------------------------------------------------------------------------
 
@@ -130,8 +170,8 @@ class _Block:
         self._queue = iter(todo[width:])
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            if node.timeout is not None:
-                nursery.cancel_scope.deadline = trio.current_time() + node.timeout
+            if self._timeout is not None:
+                nursery.cancel_scope.deadline = trio.current_time() + self._timeout
             for index in todo[:width]:
                 nursery.start_soon(self._branch, index)
 
@@ -146,7 +186,7 @@ class _Block:
         self._open[index] = scope
         try:
             outcome = await run_node(
-                run, scope, self._node.branches[index], self._base, self._visit, Place.BRANCH
+                run, scope, self._branches[index], self._base, self._visit, Place.BRANCH
             )
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
             if body.is_cancellation(error):
@@ -176,7 +216,7 @@ class _Block:
     @property
     def _has_timed_out(self) -> bool:
         nursery = self._nursery
-        return nursery is not None and self._node.timeout is not None and nursery.cancel_scope.cancel_called
+        return nursery is not None and self._timeout is not None and nursery.cancel_scope.cancel_called
 
     def _settle(self, index: int, outcome: Outcome) -> None:
         self._open.pop(index, None)  # a recalled branch was never there
@@ -198,7 +238,7 @@ class _Block:
         elif collector.need_impossible:
             self._cause = f"block {node.name!r} can no longer get the {node.need} results that it needs"
         else:
-            self._cause = f"branch {node.branches[collector.first_error].path!r} failed"
+            self._cause = f"branch {self._branches[collector.first_error].path!r} failed"
         scopes = [scope for scope in self._open.values() if scope is not None]
         if scopes:
             assert self._nursery is not None
@@ -219,13 +259,13 @@ class _Block:
 
     def _put_unfinished(self, index: int, status: int, scope: StepScope | None) -> None:
         run, node = self._run, self._node
-        child = node.branches[index]
+        child = self._branches[index]
         if scope is not None and not scope.attempt and isinstance(child, StepNode):
             status, scope = NEVER_STARTED, None  # its task had begun; its body was not entered
         attempt = scope.attempt if scope is not None else 0
         if self._cause is None and not run.halted:
-            assert node.timeout is not None
-            kind, message = "TimeoutError", f"block {node.name!r} took longer than {node.timeout:g} s"
+            assert self._timeout is not None
+            kind, message = "TimeoutError", f"block {node.name!r} took longer than {self._timeout:g} s"
         else:
             kind, message = "Cancelled", self._cause or run.halt_cause
         failure = Failure(type=kind, message=message, attempts=attempt)
@@ -255,12 +295,12 @@ class _Block:
         await run.recorded()
         await may_enter(run)
         scope.path = node.path
-        scope.kind = PARALLEL
+        scope.kind = KINDS[node.kind]
         scope.visit = self._visit
         scope.attempt = 1
         if ARMED:
             failpoint("into.before")
-        results = thaw(self._collector.merge())
+        results = thaw(self.results())
         what = f"into of block {node.name!r}"
         verdict = await run_body(
             run, scope, self._base, what, self._place, None, body.call_into, node, results

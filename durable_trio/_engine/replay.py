@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable_trio._definition.nodes import Node
+from durable_trio._definition.nodes import MapNode, Node, ParallelNode
 from durable_trio._engine.run import Outcome, RunState
-from durable_trio._snapshot.records import OK, VALUE
-from durable_trio._snapshot.view import data_of
+from durable_trio._snapshot.records import ERROR, OK, STEP, TIMED_OUT, Done
+from durable_trio._snapshot.view import NO_CONTEXT, Journal, data_of
 
 
 def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Outcome | None:
@@ -22,6 +22,26 @@ def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Out
     if done is None:
         return None
     value = data_of(journal, done, base)
-    errors = None if done.status == OK else {node.path: value}
-    ended_at = done.started + done.duration
-    return Outcome(done.status, value, b"", done.next, done.form != VALUE, errors, ended_at)
+    errors = None if done.status == OK else _errors(run, journal, done)
+    return Outcome(done.status, value, b"", done.next, done.form not in NO_CONTEXT, errors)
+
+
+def _errors(run: RunState, journal: Journal, done: Done) -> dict[str, Any]:
+    """Path to reason, in the order of time: the errors that the node's outcome had when it was recorded."""
+    own = {done.path: done.data}
+    if done.status != ERROR or done.kind == STEP:
+        return own
+    below: dict[str, Any] = {}
+    good = 0
+    for (path, visit), inner in journal.done.items():
+        if visit == done.visit and path.rpartition("/")[0] == done.path:
+            if inner.status == OK:
+                good += 1
+            elif inner.status in (ERROR, TIMED_OUT):
+                below.update(_errors(run, journal, inner))
+    node = run.plan.by_path.get(done.path)
+    if isinstance(node, ParallelNode | MapNode) and node.into is not None:
+        by_branches = node.fail_fast and (good < node.need if node.need else bool(below))
+        if not by_branches:  # the error is that of ``into``, and comes before those that it was told of
+            return own | below
+    return below or own

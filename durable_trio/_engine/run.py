@@ -31,7 +31,6 @@ class Outcome(NamedTuple):
     next: str | None = None
     is_context: bool = True
     errors: dict[str, Any] | None = None
-    ended_at: float = 0.0  # of a recalled outcome, so that several can be put in the order of time
 
 
 class Ending(NamedTuple):

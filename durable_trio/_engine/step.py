@@ -19,7 +19,7 @@ from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._snapshot.records import OK, STEP, Attempt, Done
-from durable_trio._speedups.context import share
+from durable_trio._speedups.context import Context, share
 
 
 @handles(StepNode)
@@ -105,6 +105,25 @@ async def run_body(
 
     Only a cancellation (and what is no ``Exception``) leaves this as an exception.
     """
+    came = await call_body(run, scope, base, what, timeout, call, *arguments)
+    if isinstance(came, Verdict):
+        return came
+    ctx, value = came
+    return body.returned(
+        run.engine.codec, what, base, ctx, value, scope.attempt, place=place, targets=run.plan.index
+    )
+
+
+async def call_body(
+    run: RunState,
+    scope: StepScope,
+    base: dict[str, Any],
+    what: str,
+    timeout: float | None,  # noqa: ASYNC109
+    call: Callable[..., Awaitable[Any]],
+    *arguments: Any,
+) -> Verdict | tuple[Context, Any]:
+    """Enter a user's function once; its context and what it returned, or the verdict on its failure."""
     engine = run.engine
     scope.started = engine.now()
     scope.begun = engine.monotonic()
@@ -136,9 +155,7 @@ async def run_body(
         if engine.draining and not engine.bodies:
             engine.drained.set()
         body.restore_contextvars(scope)
-    return body.returned(
-        engine.codec, what, base, ctx, value, scope.attempt, place=place, targets=run.plan.index
-    )
+    return ctx, value
 
 
 async def _back_off(run: RunState, scope: StepScope, delay: float) -> None:

@@ -23,6 +23,8 @@ DELTA = 1  # data: the keys that changed; removed: the keys that went
 REPLACED = 2  # data: the whole new context
 VALUE = 3  # data: what a branch passed on that is no context
 REASON = 4  # data: the reason of the error
+MAPPED = 6  # a map without ``into``: data: [result key, number of items]; the context gains __results__
+LISTED = 7  # a map as a branch: data: the number of items; it passes on the list of their results
 RESULTS = 5  # a block without ``into``: list of [result key, branch path]; the context gains __results__
 
 # Which node this is (Done.kind); the names are what StepInfo.kind shows.

@@ -14,20 +14,31 @@ from typing import Any, Final, cast
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_NAMES, RunInfo, StepInfo, StepStatus
 from durable_trio._snapshot.records import (
+    BRANCH,
     DELTA,
     KIND_NAMES,
+    LISTED,
+    MAP,
+    MAPPED,
     NODE_STATUS_NAMES,
     OK,
     RESULTS,
     SAME,
     SEQUENCE,
     VALUE,
+    Answered,
     Attempt,
     CancelRequested,
+    ChildStarted,
+    Chosen,
+    Compensated,
     Done,
     Ended,
     Header,
     Record,
+    Retried,
+    Spread,
+    Waiting,
 )
 from durable_trio._speedups.context import apply_delta
 from durable_trio._values import Err, Ok
@@ -35,7 +46,10 @@ from durable_trio._values import Err, Ok
 RESULTS_KEY: Final = "__results__"
 
 _Visit = tuple[str, int]  # path and visit
-_RELATIVE: Final = (SAME, DELTA, RESULTS)
+_Detail = Waiting | Answered | Chosen | Spread | Compensated | ChildStarted
+_RELATIVE: Final = (SAME, DELTA, RESULTS, MAPPED, LISTED)
+_CHAINS: Final = (SEQUENCE, BRANCH)  # their parts get the context that the part before left
+NO_CONTEXT: Final = (VALUE, LISTED)  # what has such a form goes on as a branch's data, not as a context
 
 
 class Journal:
@@ -47,16 +61,40 @@ class Journal:
         attempts: (path, visit) to the last failed attempt of a node that has no outcome yet.
         cancel: set if the run is to be cancelled.
         ended: set if the run has ended, and was not retried since.
+        waiting: (path, visit) to a wait that has begun and is not over.
+        answered: (path, visit) to how a wait inside a step that has no outcome yet was answered.
+        chosen: (path, visit) to the clause that a branch has taken.
+        spread: (path, visit) to what a map runs over.
+        compensated: (path, visit) to the compensation that has run for it, in order.
+        children: (path, visit, ref) to the id of the run that a step has started.
         updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
     """
 
-    __slots__ = ("attempts", "cancel", "done", "ended", "updated")
+    __slots__ = (
+        "answered",
+        "attempts",
+        "cancel",
+        "children",
+        "chosen",
+        "compensated",
+        "done",
+        "ended",
+        "spread",
+        "updated",
+        "waiting",
+    )
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.done: dict[_Visit, Done] = {}
         self.attempts: dict[_Visit, Attempt] = {}
         self.cancel: CancelRequested | None = None
         self.ended: Ended | None = None
+        self.waiting: dict[_Visit, Waiting] = {}
+        self.answered: dict[_Visit, Answered] = {}
+        self.chosen: dict[_Visit, Chosen] = {}
+        self.spread: dict[_Visit, Spread] = {}
+        self.compensated: dict[_Visit, Compensated] = {}
+        self.children: dict[tuple[str, int, str], str] = {}
         self.updated = 0.0
         for record in records:
             self._add(record)
@@ -66,6 +104,7 @@ class Journal:
             key = (record.path, record.visit)
             self.done[key] = record
             self.attempts.pop(key, None)
+            self.waiting.pop(key, None)
             at = record.started + record.duration
         elif isinstance(record, Attempt):
             self.attempts[record.path, record.visit] = record
@@ -76,14 +115,37 @@ class Journal:
         elif isinstance(record, CancelRequested):
             self.cancel = record
             at = record.at
-        else:
+        elif isinstance(record, Retried):
             self._retry()
             at = record.at
+        else:
+            at = self._add_detail(record)
         self.updated = max(self.updated, at)
+
+    def _add_detail(self, record: _Detail) -> float:
+        if isinstance(record, ChildStarted):
+            self.children[record.path, record.visit, record.ref] = record.child
+            return record.at
+        key = (record.path, record.visit)
+        if isinstance(record, Waiting):
+            self.waiting[key] = record
+            return record.started
+        if isinstance(record, Answered):
+            self.waiting.pop(key, None)
+            self.answered[key] = record
+        elif isinstance(record, Chosen):
+            self.chosen[key] = record
+        elif isinstance(record, Spread):
+            self.spread[key] = record
+        else:
+            self.compensated[key] = record
+            return record.started + record.duration
+        return record.at
 
     def _retry(self) -> None:
         self.ended = self.cancel = None
         self.attempts.clear()
+        self.waiting.clear()
         for key in [key for key, done in self.done.items() if done.status != OK]:
             if not self._is_settled(*key):
                 del self.done[key]
@@ -168,7 +230,16 @@ def data_of(journal: Journal, done: Done, base: dict[Any, Any]) -> Any:
     if form == RESULTS:
         results = {key: _branch_result(journal, done, path, base) for key, path in done.data}
         return {**base, RESULTS_KEY: results}
+    if form == MAPPED:
+        key, count = done.data
+        return {**base, RESULTS_KEY: {key: _item_results(journal, done, count, base)}}
+    if form == LISTED:
+        return _item_results(journal, done, done.data, base)
     return done.data
+
+
+def _item_results(journal: Journal, done: Done, count: int, base: dict[Any, Any]) -> list[Any]:
+    return [_branch_result(journal, done, f"{done.path}/{index}", base) for index in range(count)]
 
 
 def _branch_result(journal: Journal, block: Done, path: str, base: dict[Any, Any]) -> Ok[Any] | Err[Any]:
@@ -224,6 +295,8 @@ class _Given:
     def __init__(self, journal: Journal, base: dict[Any, Any], records: Iterable[Record]) -> None:
         self._journal = journal
         self._kinds = {record.path: record.kind for record in records if isinstance(record, Done)}
+        self._kinds.update((path, BRANCH) for path, _ in journal.chosen)
+        self._kinds.update((path, MAP) for path, _ in journal.spread)
         self._next: dict[_Visit, dict[Any, Any] | None] = {}
         self.context = base
 
@@ -234,11 +307,11 @@ class _Given:
         value: Any = None
         if given is not None or done.form not in _RELATIVE:
             value = data_of(self._journal, done, given or {})
-        if done.status == OK and done.form != VALUE:
+        if done.status == OK and done.form not in NO_CONTEXT:
             if not parent:
                 self.context = value
             elif parent in self._kinds:
-                if self._kinds[parent] == SEQUENCE:
+                if self._kinds[parent] in _CHAINS:
                     self._next[parent, done.visit] = value
             elif "/" in parent and done.form != SAME:
                 self._next[parent, done.visit] = None
