@@ -31,6 +31,7 @@ MAX_KEY_LENGTH = 511  # LMDB's; every store keeps to it, so that data can be mov
 MAX_SEQ = 0xFFFF_FFFF
 MAX_WORKFLOW = 0xFFFF
 MAX_STATUS = 0xFF
+MAX_INSTANT = 0x7FFF_FFFF_FFFF_FFFF  # milliseconds since the epoch, in 8 bytes
 
 
 @dataclass(slots=True)
@@ -47,7 +48,12 @@ class Write:
         workflow: the number of the run's workflow; needed with ``header``, ``new`` and ``delete``.
         old: the status byte under which the run is indexed now; None: not yet.
         new: the status byte from now on; None: as it is.
-        delete: forget the run: header, journal, ``alias``, and its index entry under ``old``.
+        messages: (number, payload) to put into the run's mailbox. A number must be unused.
+        taken: the numbers of messages that leave the mailbox; one that is not there is passed over.
+        timer: milliseconds since the epoch at which the run is due.
+        old_timer: a timer of the run that goes; one that is not there is passed over.
+        delete: forget the run: header, journal, mailbox, ``alias``, its index entry under ``old``, and the
+            timer ``old_timer``.
             What is already gone is passed over. Nothing else of this Write is looked at.
     """
 
@@ -60,6 +66,10 @@ class Write:
     old: int | None = None
     new: int | None = None
     delete: bool = False
+    messages: Sequence[tuple[int, bytes]] = ()
+    taken: Sequence[int] = ()
+    timer: int | None = None
+    old_timer: int | None = None
 
 
 class Stored(NamedTuple):
@@ -187,6 +197,23 @@ class Store(ABC):
             after: newer than this key only: the last key of the page before.
             limit: at most so many.
         """
+
+    @abstractmethod
+    def messages(self, run: bytes) -> list[tuple[int, bytes]]:
+        """The run's mailbox: (number, payload), in the order of the numbers."""
+
+    @abstractmethod
+    def mailboxes(self, *, after: bytes | None = None, limit: int) -> list[bytes]:
+        """Runs that have messages, in the order of their keys.
+
+        Args:
+            after: greater than this key only: the last key of the page before.
+            limit: at most so many.
+        """
+
+    @abstractmethod
+    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
+        """The nearest timers: (milliseconds since the epoch, run), earliest first, at most ``limit``."""
 
     @abstractmethod
     def counts(self) -> dict[tuple[int, int], int]:

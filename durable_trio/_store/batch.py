@@ -22,6 +22,8 @@ STATE_KEY = b"state"
 
 _row_key = Struct(">16sI").pack
 _index_key = Struct(">HB16s").pack
+_message_key = Struct(">16sQ").pack
+_timer_key = Struct(">Q16s").pack
 _workflow = Struct(">H").pack
 _batch_number = Struct(">Q")
 _count = Struct(">HBQ")
@@ -44,15 +46,20 @@ class Batch:
         self._aliases: _Items = []
         self._left: list[bytes] = []  # index entries
         self._entered: _Items = []
+        self._messages: _Items = []
+        self._timers: _Items = []
+        self._taken: list[bytes] = []  # messages
+        self._stopped: list[bytes] = []  # timers
         self._moves: Counter[tuple[int, int]] = Counter()
         for write in writes:
             if write.delete:
                 self._deletions.append(write)
             else:
                 self._add(write)
-        for items in (self._runs, self._rows, self._aliases, self._entered):
+        for items in (self._runs, self._rows, self._aliases, self._entered, self._messages, self._timers):
             items.sort()
-        self._left.sort()
+        for keys in (self._left, self._taken, self._stopped):
+            keys.sort()
 
     def _add(self, write: Write) -> None:
         run, workflow, new = write.run, write.workflow, write.new
@@ -63,6 +70,13 @@ class Batch:
         if write.row is not None:
             key = _row_key(run, write.seq)
             self._rows.append((key, seal(key, write.row)))
+        if write.messages or write.taken:
+            self._add_messages(write)
+        if write.old_timer is not None and write.old_timer != write.timer:
+            self._stopped.append(_timer_key(write.old_timer, run))
+        if write.timer is not None:
+            key = _timer_key(write.timer, run)
+            self._timers.append((key, seal(key, b"")))
         if new is not None and new != write.old:
             key = _index_key(workflow, new, run)
             self._entered.append((key, seal(key, b"")))
@@ -70,6 +84,15 @@ class Batch:
             if write.old is not None:
                 self._left.append(_index_key(workflow, write.old, run))
                 self._moves[workflow, write.old] -= 1
+
+    def _add_messages(self, write: Write) -> None:
+        # A message that comes and is taken in one batch never reaches the table.
+        passing = {number for number, _ in write.messages} & set(write.taken)
+        for number, payload in write.messages:
+            if number not in passing:
+                key = _message_key(write.run, number)
+                self._messages.append((key, seal(key, payload)))
+        self._taken += [_message_key(write.run, number) for number in write.taken if number not in passing]
 
     def write(self, txn: Transaction, tables: Tables) -> int:
         """Put everything into a transaction; the number of the batch.
@@ -85,10 +108,17 @@ class Batch:
         for key in self._left:
             if not txn.delete(key, db=tables.statuses):
                 raise InputError(f"run {key[3:].hex()} is not indexed under status {key[2]}")
+        for key in self._taken:
+            txn.delete(key, db=tables.messages)
+        for key in self._stopped:
+            txn.delete(key, db=tables.timers)
         _insert(txn, tables.runs, "runs", self._runs)
         _insert(txn, tables.aliases, "aliases", self._aliases)
         _insert(txn, tables.journal, "journal", self._rows)
         _insert(txn, tables.statuses, "statuses", self._entered)
+        _insert(txn, tables.messages, "messages", self._messages)
+        for key, value in self._timers:
+            txn.put(key, value, db=tables.timers)  # it may be there already
         state = pack_state(number + 1, counts)
         txn.put(STATE_KEY, seal(STATE_KEY, state), db=tables.meta)
         return number + 1
@@ -110,10 +140,13 @@ def _delete(txn: Transaction, tables: Tables, write: Write) -> dict[tuple[int, i
     """Delete what is there of a run; how that changes the counts."""
     run, alias = write.run, write.alias
     txn.delete(run, db=tables.runs)
-    with txn.cursor(tables.journal) as cursor:
-        if cursor.set_range(run):
-            while cursor.key().startswith(run):
-                cursor.delete()  # and go to the next; past the end, the key is empty
+    for table in (tables.journal, tables.messages):
+        with txn.cursor(table) as cursor:
+            if cursor.set_range(run):
+                while cursor.key().startswith(run):
+                    cursor.delete()  # and go to the next; past the end, the key is empty
+    if write.old_timer is not None:
+        txn.delete(_timer_key(write.old_timer, run), db=tables.timers)
     if alias is not None and txn.get(alias, db=tables.aliases) == seal(alias, run):
         txn.delete(alias, db=tables.aliases)
     if write.old is not None and txn.delete(_index_key(write.workflow, write.old, run), db=tables.statuses):

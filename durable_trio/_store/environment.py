@@ -44,6 +44,8 @@ class Tables(NamedTuple):
         aliases: alias → run.
         workflows: name → number.
         outlines: fingerprint → outline.
+        messages: run, message number → payload.
+        timers: milliseconds since the epoch, run → nothing.
         meta: ``b"uuid"`` → uuid; ``b"state"`` → batch number, counts by workflow and status.
     """
 
@@ -53,6 +55,8 @@ class Tables(NamedTuple):
     aliases: lmdb._Database
     workflows: lmdb._Database
     outlines: lmdb._Database
+    messages: lmdb._Database
+    timers: lmdb._Database
     meta: lmdb._Database
 
 

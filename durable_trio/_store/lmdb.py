@@ -14,6 +14,7 @@ about, so it is neither repeated nor followed by another. Reading goes on unless
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -71,7 +72,10 @@ def open_lmdb(
     refuse_network(directory)
     # One opening at a time: two in one process would race for LMDB's rule of one environment per file.
     with registry.lock:
-        return _open_reader(directory, map_size) if readonly else _open_writer(directory, map_size)
+        try:
+            return _open_reader(directory, map_size) if readonly else _open_writer(directory, map_size)
+        except OSError as error:
+            raise StoreError(f"cannot open {directory}: {error.strerror} ({error.filename})") from error
 
 
 def _open_reader(directory: Path, map_size: int) -> LmdbStore:
@@ -174,7 +178,8 @@ class LmdbStore(Store):
         batch = Batch(writes)
         number = self._transact(lambda txn: batch.write(txn, self._tables))
         if number % _CHECK_READERS_EVERY == 0:
-            self._environment.reader_check()
+            with contextlib.suppress(lmdb.Error):  # the commit is on disk, whatever comes after
+                self._environment.reader_check()
         return number
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
@@ -287,6 +292,15 @@ class LmdbStore(Store):
     ) -> list[tuple[bytes, int, int]]:
         return self._read(queries.keys, statuses, after, limit)
 
+    def messages(self, run: bytes) -> list[tuple[int, bytes]]:
+        return self._read(queries.messages, run)
+
+    def mailboxes(self, *, after: bytes | None = None, limit: int) -> list[bytes]:
+        return self._read(queries.mailboxes, after, limit)
+
+    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
+        return self._read(queries.timers, limit)
+
     def counts(self) -> dict[tuple[int, int], int]:
         return dict(self._read(read_state)[1])
 
@@ -306,9 +320,13 @@ class LmdbStore(Store):
     def statistics(self) -> StoreStatistics:
         used, runs, rows = self._read(queries.sizes)
         map_size, readers = self._environment.info()
+        try:
+            size = (self.path / identity.DATA).stat().st_size
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be found any more: {error.strerror}") from error
         return StoreStatistics(
             path=self.path,
-            size=(self.path / identity.DATA).stat().st_size,
+            size=size,
             used=used,
             map_size=map_size,
             runs=runs,

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from durable_trio._errors import StoreError, StoreLocked
 
+_held: set[tuple[int, int]] = set()  # device and inode of the lock files that this process has locked
+
 
 class WriterLock:
     """The lock on one database, held from here until ``release``.
@@ -45,25 +47,30 @@ class WriterLock:
             raise StoreLocked(self._owner()) from None
         except OSError as error:
             raise StoreError(f"cannot lock {self.path}: {error.strerror}") from error
-        found = os.fstat(self._fd)
-        self.identity = (found.st_dev, found.st_ino)
+        self.identity = self._identity()
+        _held.add(self.identity)
         # The name is only shown; a full disk must not keep anybody from opening a database to make room.
         with contextlib.suppress(OSError):
             os.fchmod(self._fd, 0o600)
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
+    def _identity(self) -> tuple[int, int]:
+        found = os.fstat(self._fd)
+        return found.st_dev, found.st_ino
+
     def _owner(self) -> str:
         where = self.path.parent
+        # Not told by the process id, which another process has too where each container counts from 1.
+        if self._identity() in _held:
+            return (
+                f"{where} is already open for writing in this process; use that engine, or close it first: "
+                "a database has one writer"
+            )
         try:
             pid = int(os.pread(self._fd, 32, 0))
         except (OSError, ValueError):
             return f"{where} is open for writing in another process; stop that one first, or open it readonly"
-        if pid == os.getpid():
-            return (
-                f"{where} is already open for writing in this process ({pid}); use that engine, or close it "
-                "first: a database has one writer"
-            )
         return (
             f"{where} is open for writing in process {pid}; stop that one first, or open it with "
             "readonly=True: a database has one writer"
@@ -79,5 +86,6 @@ class WriterLock:
     def drop(self) -> None:
         """Forget the lock without touching it: in a forked child, whose parent still holds it."""
         # Closing one of several descriptors of an open file leaves its flock alone; LOCK_UN would not.
+        _held.discard(self.identity)
         fd, self._fd = self._fd, -1
         os.close(fd)

@@ -50,6 +50,8 @@ class MemoryStore(Store):
         self._status: dict[bytes, int] = {}
         self._workflows: dict[str, int] = {}
         self._outlines: dict[bytes, bytes] = {}
+        self._messages: dict[bytes, dict[int, bytes]] = {}
+        self._timers: list[tuple[int, bytes]] = []  # sorted
         self._batch = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -66,6 +68,8 @@ class MemoryStore(Store):
             image._status = dict(self._status)
             image._workflows = dict(self._workflows)
             image._outlines = dict(self._outlines)
+            image._messages = {run: dict(messages) for run, messages in self._messages.items()}
+            image._timers = list(self._timers)
             image._batch = self._batch
             return image
 
@@ -98,6 +102,9 @@ class MemoryStore(Store):
             raise InputError(f"run {run.hex()} is already stored")
         if write.alias is not None and write.alias in self._aliases and write.alias not in freed:
             raise InputError(f"alias {write.alias!r} already names another run")
+        for number, _ in write.messages:
+            if number in self._messages.get(run, ()):
+                raise InputError(f"message {number} of run {run.hex()} is already stored")
         if write.row is not None and write.seq in self._journal.get(run, ()):
             raise InputError(f"row {write.seq} of run {run.hex()} is already stored")
         if write.new is not None and write.new != write.old:
@@ -114,14 +121,40 @@ class MemoryStore(Store):
             self._aliases[write.alias] = run
         if write.row is not None:
             self._journal.setdefault(run, {})[write.seq] = write.row
+        if write.messages:
+            self._messages.setdefault(run, {}).update(write.messages)
+        self._take(write)
+        if write.timer is not None:
+            self._drop_timer(write.timer, run)  # one and the same is kept once
+            insort(self._timers, (write.timer, run))
         if write.new is not None and write.new != write.old:
             if write.old is not None:
                 self._unindex(write.workflow, write.old, run)
             insort(self._index.setdefault((write.workflow, write.new), []), run)
             self._status[run] = write.new
 
+    def _take(self, write: Write) -> None:
+        """Empty the mailbox of what is taken, and drop the timer that goes."""
+        run = write.run
+        mailbox = self._messages.get(run)
+        if mailbox is not None:
+            for number in write.taken:
+                mailbox.pop(number, None)
+            if not mailbox:
+                del self._messages[run]
+        if write.old_timer is not None and write.old_timer != write.timer:
+            self._drop_timer(write.old_timer, run)
+
+    def _drop_timer(self, due: int, run: bytes) -> None:
+        place = bisect_left(self._timers, (due, run))
+        if self._timers[place : place + 1] == [(due, run)]:
+            del self._timers[place]
+
     def _delete(self, write: Write) -> None:
         run = write.run
+        self._messages.pop(run, None)
+        if write.old_timer is not None:
+            self._drop_timer(write.old_timer, run)
         if self._runs.pop(run, None) is not None:
             del self._order[bisect_left(self._order, run)]
         self._journal.pop(run, None)
@@ -196,6 +229,21 @@ class MemoryStore(Store):
                 if status in statuses
             ]
             return list(islice(merge(*wanted), max(0, limit)))
+
+    def messages(self, run: bytes) -> list[tuple[int, bytes]]:
+        with self._lock:
+            self._check_open()
+            return sorted(self._messages.get(run, {}).items())
+
+    def mailboxes(self, *, after: bytes | None = None, limit: int) -> list[bytes]:
+        with self._lock:
+            self._check_open()
+            return sorted(run for run in self._messages if after is None or run > after)[: max(0, limit)]
+
+    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
+        with self._lock:
+            self._check_open()
+            return self._timers[: max(0, limit)]
 
     def counts(self) -> dict[tuple[int, int], int]:
         with self._lock:

@@ -22,6 +22,7 @@ from durable_trio._store.seal import describe, fits, unseal
 Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 Found: TypeAlias = tuple[bytes, int, int]  # run, workflow, status
 UNKNOWN = -1
+_PAST = b"\xff" * 9  # behind every message of a run
 
 _index_key = Struct(">HB16s").pack
 _range = Struct(">HB")
@@ -129,6 +130,37 @@ def keys(
         if status in statuses
     ]
     return list(islice(merge(*ranges), max(0, limit)))
+
+
+def messages(txn: Transaction, tables: Tables, run: bytes) -> list[tuple[int, bytes]]:
+    """See ``Store.messages``."""
+    found: list[tuple[int, bytes]] = []
+    with txn.cursor(tables.messages) as cursor:
+        cursor.set_range(run)
+        while (key := cursor.key()).startswith(run):
+            found.append((int.from_bytes(key[16:]), unseal("messages", key, cursor.value())))
+            cursor.next()
+    return found
+
+
+def mailboxes(txn: Transaction, tables: Tables, after: bytes | None, limit: int) -> list[bytes]:
+    """See ``Store.mailboxes``. Seeks from run to run."""
+    runs: list[bytes] = []
+    with txn.cursor(tables.messages) as cursor:
+        found = cursor.first() if after is None else cursor.set_range(after + _PAST)
+        while found and len(runs) < limit:
+            run = cursor.key()[:16]
+            runs.append(run)
+            found = cursor.set_range(run + _PAST)
+    return runs
+
+
+def timers(txn: Transaction, tables: Tables, limit: int) -> list[tuple[int, bytes]]:
+    """See ``Store.timers``."""
+    with txn.cursor(tables.timers) as cursor:
+        if not cursor.first():
+            return []
+        return [(int.from_bytes(key[:8]), key[8:]) for key in islice(cursor.iternext(values=False), max(0, limit))]
 
 
 def last_run(txn: Transaction, tables: Tables) -> bytes | None:
