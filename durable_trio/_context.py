@@ -69,6 +69,7 @@ class StepScope:
         "started",
         "version",
         "visit",
+        "waits",
         "workflow",
     )
 
@@ -81,6 +82,7 @@ class StepScope:
         self.started = 0.0
         self.begun = 0.0  # by the monotonic clock
         self.due: float | None = None
+        self.waits = False  # for something from outside, or for an instant
         self.clean: Any = None  # the task's contextvars.Context before any body ran in it
 
     def enter(self, run_id: str, run_key: bytes, workflow: str, version: str) -> None:

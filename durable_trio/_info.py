@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from durable_trio._forms import Choice, FormField, InputKind
+
 RunStatus = Literal[
     "pending",
     "running",
@@ -66,6 +68,30 @@ class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     error: Any = None
     due_at: datetime | None = None
+
+
+class PendingInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A question to a person that a run waits for.
+
+    Attributes:
+        run_id, workflow: whose question it is.
+        name: what ``provide_input`` calls it.
+        path: of the step that asks.
+        kind, prompt, choices, fields: what is asked; see ``InputSpec``.
+        since: when it was asked (aware, UTC).
+        due_at: when the wait times out, or None.
+    """
+
+    run_id: str
+    workflow: str
+    name: str
+    path: str
+    kind: InputKind
+    prompt: str | None
+    choices: tuple[Choice, ...]
+    fields: tuple[FormField, ...]
+    since: datetime
+    due_at: datetime | None
 
 
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,7 +42,7 @@ async def request_rate(currency, *, working):
 
 external_api = Workflow("external_api")
 
-PATIENT = Retry(max_attempts=5, backoff="exponential", base=0.1, max_backoff=5.0, jitter=False)
+PATIENT = Retry(max_attempts=5, backoff="exponential", base=0.05, max_backoff=5.0, jitter=False)
 
 
 with external_api.parallel(name="gather"):

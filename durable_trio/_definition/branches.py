@@ -200,6 +200,13 @@ def _text(value: Any, where: str) -> str:
         )
     if isinstance(value, (float, Decimal)) and Decimal(value).is_nan():
         raise DefinitionError(f"{where}: {value!r} equals nothing, not even itself; leave it to default()")
-    if isinstance(value, str) and value not in _TAKEN_WORDS and _WORD.fullmatch(value):
+    if isinstance(value, (date, time)):  # a datetime is a date
+        return value.isoformat()
+    if (
+        isinstance(value, str)
+        and _WORD.fullmatch(value)
+        and value.isprintable()
+        and value not in _TAKEN_WORDS
+    ):
         return value
-    return repr(value)
+    return repr(value)  # of a str, this is also the form without what cannot be stored

@@ -187,8 +187,8 @@ class ContextHint:
         parts = text.split(".")
         if all(part.isidentifier() for part in parts) and parts[-1] not in _MAPPING_NAMES:
             raise DefinitionError(
-                f"{where}: the annotation {text!r} of the context in {describe(self._fn)} cannot be resolved, "
-                f"so nobody can tell what the step wants to be given; define or import {parts[0]!r} at the top "
-                "level of the module (not only under TYPE_CHECKING), or annotate it as a Mapping"
+                f"{where}: the annotation {text!r} of the context in {describe(self._fn)} cannot be "
+                f"resolved, so nobody can tell what it wants to be given; define or import {parts[0]!r} at "
+                "the top level of the module (not only under TYPE_CHECKING), or annotate it as a Mapping"
             )
         return None

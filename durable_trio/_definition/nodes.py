@@ -3,7 +3,7 @@
 A node knows its place by name alone: ``path`` is the parent's path, a slash and the name. Records are
 found by it, so that a definition may be reordered and extended while runs are under way. What a kind of
 node contributes to the outline (what records depend on) is said here too, next to its fields; a new kind
-is a new class, and neither the compiler nor the comparison of outlines has to know it.
+is a new class, and the compiler does not have to know it.
 
 The engine reads these attributes for every step of every run: they are plain slots, never properties.
 """
@@ -167,20 +167,6 @@ class BranchNode(Node):
     on_is_async: bool
     clauses: tuple[Clause, ...]
     default: Clause | None = None
-
-    def choose(self, value: object) -> Clause | None:
-        """The clause for a value that ``on`` returned; None where there is none.
-
-        Raises whatever ``==`` between the value and one of the clauses' values raises.
-        """
-        for clause in self.clauses:
-            if any(value == other for other in clause.values):
-                return clause
-        return self.default
-
-    def labelled(self, label: str) -> Clause | None:
-        """The clause that was recorded under this label; None where there is none any more."""
-        return next((clause for clause in self.all_clauses() if clause.label == label), None)
 
     def all_clauses(self) -> tuple[Clause, ...]:
         """The clauses, the default last."""

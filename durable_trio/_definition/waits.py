@@ -32,18 +32,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
 class Waits:
-    """The part of ``Workflow`` that waits.
-
-    The methods for events and inputs have these arguments in common:
-
-    - ``name``: the event's or the input's own name, which the outside world calls it by.
-    - ``timeout``: seconds (or a timedelta) from when the wait begins; None: it lasts until the answer comes.
-    - ``default``: what the answer is when the time is over. Without one (``...``) the step fails then with
-      a ``WaitTimeout``.
-    - ``returns``: the context's key that the answer is added under and, directly in a parallel block, the key
-      of its result; the name by default.
-    - ``step``: the name of the wait in the workflow; ``"wait_for_"`` and the name by default.
-    """
+    """The part of ``Workflow`` that waits."""
 
     _declarations: Declarations
 
@@ -112,10 +101,20 @@ class Waits:
         returns: str | None = None,
         step: str | None = None,
     ) -> None:
-        """Declare a wait for an event that is sent to the run; see ``Waits`` for the arguments.
+        """Declare a wait for an event that is sent to the run; its payload is added to the context.
 
         An event that was sent before is delivered at once; events of one name are delivered in their order,
         each to one wait.
+
+        Args:
+            name: the event's name.
+            timeout: seconds (or a timedelta) from when the wait begins, which a restart does not extend;
+                None: until the event comes.
+            default: the payload when the time is over. Without one (``...``) the wait fails then with a
+                ``WaitTimeout``.
+            returns: the context's key of the payload and, directly in a parallel block, the key of its
+                result; the event's name by default.
+            step: the wait's own name, unique in the workflow; ``"wait_for_"`` and the event's by default.
 
         Raises:
             DefinitionError: an argument is not as described, or ``step`` is taken.
@@ -145,7 +144,7 @@ class Waits:
         returns: str | None = None,
         step: str | None = None,
     ) -> None:
-        """Declare a wait for a person's answer; see ``Waits`` for the other arguments.
+        """Declare a wait for a person's answer, which is added to the context.
 
         Args:
             name: the input's name.
@@ -156,10 +155,12 @@ class Waits:
             fields: mappings with ``name``, and ``type`` (``"text"``, the default, ``"number"``,
                 ``"boolean"`` or ``"select"``), ``options`` of a select (as ``choices``), ``required`` (True
                 by default) and ``label``.
-            timeout: see ``Waits``.
-            default: an answer that fits, or None for nobody's.
-            returns: see ``Waits``.
-            step: see ``Waits``.
+            timeout: as of ``wait_for_event``.
+            default: the answer when the time is over: one that fits, or None. Without one (``...``) the wait
+                fails then with a ``WaitTimeout``.
+            returns: the context's key of the answer and, directly in a parallel block, the key of its
+                result; the input's name by default.
+            step: the wait's own name, unique in the workflow; ``"wait_for_"`` and the input's by default.
 
         Raises:
             DefinitionError: an argument is not as described, or ``step`` is taken.

@@ -278,6 +278,8 @@ def _context(codec: Codec, base: dict[str, Any], value: Any, next_: str | None =
 
 
 def _branch_value(codec: Codec, value: Any) -> Verdict:
+    if value.__class__ is not dict and isinstance(value, Mapping) and not _is_record(value):
+        value = dict(value)  # any mapping is data for a branch, as it is a context for a step
     frozen, special = codec.freeze(value, "result")
     data = codec.wire(frozen) if special else frozen
     return Verdict(OK, VALUE, data, None, frozen, None, False)
@@ -317,11 +319,15 @@ def _mapping(what: str, value: Any, place: Place) -> Mapping[str, Any]:
     """What a step may return in place of a dict: another mapping, a Struct or a dataclass."""
     if isinstance(value, Mapping):
         return value
-    if not isinstance(value, (type, Failure, Goto, Finish)) and (
-        isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(value)
-    ):
+    if _is_record(value) and not isinstance(value, (Failure, Goto, Finish)):
         return _fields(value)
     raise _not_allowed(what, value, place)
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, msgspec.Struct) or (
+        dataclasses.is_dataclass(value) and not isinstance(value, type)
+    )
 
 
 def _not_allowed(what: str, value: Any, place: Place) -> _Refused:

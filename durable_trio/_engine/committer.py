@@ -20,7 +20,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import outcome
 import trio
@@ -50,9 +50,18 @@ class Ledger:
         self.indexed = indexed
 
 
-# (run, records, new status or None, header or None, alias or None)
+class Post(NamedTuple):
+    """What happens to a run's mailbox and timer together with its records; see ``Write``."""
+
+    messages: tuple[tuple[int, bytes], ...] = ()
+    taken: tuple[int, ...] = ()
+    timer: int | None = None
+    old_timer: int | None = None
+
+
+# (run, records, new status or None, header or None, alias or None, post or None)
 _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
-_Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None]
+_Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None, Post | None]
 
 
 class Committer:
@@ -93,6 +102,7 @@ class Committer:
         status: int | None = None,
         header: bytes | None = None,
         alias: bytes | None = None,
+        post: Post | None = None,
     ) -> None:
         """Hand over what happened to a run. It reaches the disk after all that was put before it.
 
@@ -101,7 +111,7 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._queue.append((run, records, status, header, alias))
+        self._queue.append((run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
@@ -222,26 +232,30 @@ class Committer:
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
         queue = self._queue
-        groups: dict[Ledger, list[Any]] = {}
+        groups: dict[bytes, list[Any]] = {}
         writes: list[Write] = []
         for _ in range(len(queue)):
             entry = queue.popleft()
             if isinstance(entry, tuple):
-                run, records, status, header, alias = entry
-                group = groups.get(run)
+                run, records, status, header, alias, post = entry
+                group = groups.get(run.key)
                 if group is None:
-                    groups[run] = [list(records), status, header, alias]
+                    groups[run.key] = group = [list(records), status, header, alias, None, run]
                 else:
                     group[0] += records
                     if status is not None:
                         group[1] = status
+                    if run.__class__ is not Ledger:
+                        group[5] = run  # not a stand-in: this one knows where the journal ends
+                if post is not None:
+                    group[4] = post if group[4] is None else _merged(group[4], post)
             elif isinstance(entry, Write):
                 writes.append(entry)
             else:
                 waiters.append(entry)
         if not groups and not writes:
             return
-        for run, (records, status, header, alias) in groups.items():
+        for records, status, header, alias, post, run in groups.values():
             indexed = run.indexed
             write = Write(run.key, header, alias, 0, None, run.workflow_number, indexed, status)
             if records:
@@ -250,6 +264,8 @@ class Committer:
                 run.seq += 1
             if status is not None:
                 run.indexed = status
+            if post is not None:
+                write.messages, write.taken, write.timer, write.old_timer = post
             writes.append(write)
         failpoint("commit.begin")
         self._store.commit(writes)
@@ -281,6 +297,15 @@ class Committer:
                 trio.lowlevel.reschedule(entry, outcome.Error(failure))
         self._queue.clear()
         self._on_failure(failure)
+
+
+def _merged(first: Post, second: Post) -> Post:
+    """Two posts of one run in one batch: the mailbox sees both, the timer only what it comes to."""
+    old_timer = first.old_timer if first.old_timer is not None else second.old_timer
+    timer = second.timer if second.timer is not None else first.timer
+    if timer is not None and timer == second.old_timer:
+        timer = None  # it was set and dropped again
+    return Post(first.messages + second.messages, first.taken + second.taken, timer, old_timer)
 
 
 def _not_abortable(_raise_cancel: Any) -> trio.lowlevel.Abort:

@@ -17,7 +17,7 @@ import trio
 
 from durable_trio._definition.plan import Plan
 from durable_trio._definition.workflow import Durability, Workflow
-from durable_trio._engine import chain, choice, inputs, items, parallel, step  # noqa: F401 - handlers register
+from durable_trio._engine import chain, choice, inputs, items, parallel, step, waits  # noqa: F401 - handlers
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
 from durable_trio._engine.committer import Committer
@@ -25,15 +25,25 @@ from durable_trio._engine.handle import Run
 from durable_trio._engine.ids import KeySource, check_id, id_of_key
 from durable_trio._engine.live import with_live_steps
 from durable_trio._engine.reader import Reader, status_codes
-from durable_trio._engine.recovery import load_journal
+from durable_trio._engine.postoffice import PostOffice
+from durable_trio._engine.recovery import load_journal, load_seq
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.stragglers import Stragglers
+from durable_trio._engine.timers import Timers
 from durable_trio._engine.walk import end
 from durable_trio._engine.worker import Workers
+from durable_trio._engine.asking import asked_for, declared, pending_inputs
+from durable_trio._forms import check_answer
 from durable_trio._errors import DefinitionError, EngineClosed, InputError
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.records import CancelRequested, Header, Retried
+from durable_trio._snapshot.records import (
+    EVENT_MESSAGE,
+    INPUT_MESSAGE,
+    CancelRequested,
+    Header,
+    Retried,
+)
 from durable_trio._snapshot.view import Journal, run_info
 from durable_trio._store.base import Store, Write
 
@@ -82,6 +92,11 @@ class Engine:
         self.users: trio.CancelScope  # around the body of open_engine's block
         self._keys = KeySource(now, store.last_run())
         self.workers = Workers(self, clean)
+        self.timers = Timers(self)
+        self.post = PostOffice(self)
+        # What else there is to do for a park: the worker calls this.
+        self.park = self.post.park
+        self.ring = self.post.ring
         self._registered = registered
 
     # -- starting ------------------------------------------------------------------------------------
@@ -92,6 +107,7 @@ class Engine:
         input: Any = None,  # noqa: A002 - the contract's name
         *,
         id: str | None = None,  # noqa: A002 - the contract's name
+        at: datetime | None = None,
         queue: str = "default",
         priority: int = 0,
     ) -> Run:
@@ -105,6 +121,7 @@ class Engine:
             workflow: a workflow that is registered with this engine, or its name.
             input: the run's first context: a mapping, or what the workflow's ``input`` type asks for.
             id: 1 to 255 bytes of text that name this run; by default a new UUID.
+            at: an aware instant before which the run does not begin; until then it is ``waiting``.
             queue: the queue in which the run waits for its turn.
             priority: higher goes first.
 
@@ -116,8 +133,9 @@ class Engine:
 
         A cancellation while this waits does not undo the start.
         """
-        run, created = self._enter(workflow, input, id, queue, priority)
+        run, created = self._enter(workflow, input, id, queue, priority, at)
         await self.committer.durable()
+        self.post.settle_down(run)
         return Run(self, run, created=created)
 
     async def run(
@@ -143,6 +161,7 @@ class Engine:
         id: str | None,  # noqa: A002
         queue: str,
         priority: int,
+        at: datetime | None = None,
     ) -> tuple[RunState, bool]:
         self._check_open()
         plan = self.plan_of(workflow)
@@ -169,6 +188,10 @@ class Engine:
             header.input = self.codec.wire(base)
         encoded = self.codec.encode(header)
         header.input = base
+        if at is not None and (due := inputs.instant(at)) > self.now():
+            self.live[run_id] = run
+            self.post.schedule(run, due, encoded, alias)
+            return run, True
         admitted = self.admission.enter(run)
         run.status = "running" if admitted else "pending"
         self.live[run_id] = run
@@ -177,10 +200,10 @@ class Engine:
             failpoint("start.put")
         if not admitted:
             self.committer.soon()
-        elif run.waits:
-            self.committer.when_durable(partial(self.workers.take, run))
         else:
-            self.workers.take(run)
+            # In every mode: a body must not be entered for a run that a crash would take back, because
+            # whoever asks for it again gets another run, with other idempotency keys.
+            self.committer.when_durable(partial(self.workers.take, run))
         return run, True
 
     def _existing(self, run_id: str) -> RunState | None:
@@ -188,12 +211,14 @@ class Engine:
         if run is None:
             key = self.reader.find(run_id)
             if key is not None:
-                run = self._ended_run(run_id)
+                run = self.post.parked(key) or self._idle_run(run_id)
         return run
 
-    def _ended_run(self, run_id: str) -> RunState:
-        """A run that has ended, as far as its handle needs it; the rest stays in the store."""
+    def _idle_run(self, run_id: str) -> RunState:
+        """A run that has ended or is parked, as far as its handle needs it; the rest stays in the store."""
         stored = self.reader.load(run_id, with_rows=False)
+        if stored.status < FIRST_ENDED_CODE:
+            return self.post.recall(stored)
         header = self.codec.decode_header(stored.header)
         run = RunState(self, None, header, stored.run, stored.workflow, indexed=stored.status)
         run.status = STATUS_NAMES[stored.status]
@@ -243,6 +268,8 @@ class Engine:
 
     def ended(self, run: RunState, ending: Ending) -> None:
         """A run's end is on disk."""
+        if ARMED:
+            failpoint("end.durable")
         run.ended = ending
         run.status = ending.status
         run.journal = None
@@ -286,10 +313,12 @@ class Engine:
             await trio.lowlevel.checkpoint()
 
     def _check_open(self) -> None:
-        if self.failure is not None:
+        if isinstance(self.failure, Exception):
             raise self.failure
         if self.draining:
-            raise EngineClosed("this engine is closing or closed; open the database again with open_engine")
+            raise EngineClosed(
+                "this engine is closing or closed; open the database again with open_engine"
+            ) from self.failure
 
     # -- control -------------------------------------------------------------------------------------
 
@@ -305,22 +334,16 @@ class Engine:
             SnapshotError: the reason cannot be stored.
         """
         self._check_open()
-        run = self.live.get(run_id)
+        run = await self.post.unended(run_id)
         if run is None:
-            await self.reader.call(lambda: self.reader.load(run_id, with_rows=False))
-            run = self.live.get(run_id)  # it may have been retried meanwhile
-            if run is None:
-                return False
+            return False
+        self._check_open()
         if run.ending:
             await self.committer.durable()
             return False
         if not run.stopped:
             frozen, _ = self.codec.freeze(reason, "reason")
-            if run.seq < 0:
-                # Found on opening, and waiting for its turn or blocked: its journal was not read yet.
-                stored = self.store.load(run.key)
-                assert stored is not None
-                run.seq = len(stored.rows)
+            load_seq(self, run)
             run.stopped = True
             run.reason = frozen
             run.put(self.codec.encode(CancelRequested(self.now(), self.codec.wire(frozen))))
@@ -329,7 +352,7 @@ class Engine:
             if run.scope is not None:
                 self.stragglers.watch(run.scopes)
                 run.scope.cancel(reason=run.halt_cause)
-            elif run.status in ("pending", "blocked"):
+            elif run.status in ("pending", "waiting", "blocked"):
                 end(run, Ending("cancelled", frozen, {}), [])
         await self.committer.durable()
         return True
@@ -439,6 +462,74 @@ class Engine:
             if info.finished_at is not None and info.finished_at.timestamp() < limit:
                 old.append((_deletion(key, info.id, workflow, status), info.id))
         return keys[-1][0], old
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    async def send_event(self, run_id: str, name: str, payload: Any = None) -> None:
+        """Send an event to a run; it is on disk when this returns.
+
+        It is kept until a wait for this name takes it; events of one name are taken in the order in which
+        they were sent, each by exactly one wait.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: the run has ended, or the name is no text.
+            RunBlocked: the run cannot go on now.
+            SnapshotError: the payload cannot be stored.
+        """
+        self._check_open()
+        inputs.check_name(name, "an event's name")
+        frozen, _ = self.codec.freeze(payload, "payload")
+        run = await self.post.addressee(run_id)
+        self._check_open()
+        self.post.deliver(run, EVENT_MESSAGE, name, frozen)
+        await self.committer.durable()
+
+    async def provide_input(self, run_id: str, name: str, value: Any) -> None:
+        """Answer what a run asks a person; the answer is on disk when this returns.
+
+        It is checked against what was asked for. An answer to an input that the run's definition declares
+        may come before the run asks.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: the run has ended, asks for nothing of that name, or the answer does not fit; names
+                the field or the choice. Nothing is recorded.
+            RunBlocked: the run cannot go on now.
+            SnapshotError: the answer cannot be stored.
+        """
+        self._check_open()
+        inputs.check_name(name, "an input's name")
+        run = await self.post.addressee(run_id)
+        await self.committer.durable()  # what the run has asked for so far
+        stored = await self.reader.call(self.reader.load, run_id)
+        self._check_open()
+        asked = asked_for(self.codec, stored)
+        spec = asked.get(name) or declared(run.plan, name)
+        if spec is None:
+            known = ", ".join(map(repr, asked)) or "nothing"
+            raise InputError(f"run {run_id!r} does not ask for an input {name!r}; it asks for: {known}")
+        answer = check_answer(spec, value, what=f"the answer to {name!r}")
+        frozen, _ = self.codec.freeze(answer, "value")
+        if run.ending:
+            raise InputError(f"run {run_id!r} has ended: it takes nothing any more")
+        self.post.deliver(run, INPUT_MESSAGE, name, frozen)
+        await self.committer.durable()
+
+    async def pending_inputs(
+        self, run_id: str | None = None, workflow: Workflow | str | None = None, limit: int = 100
+    ) -> list[PendingInput]:
+        """What runs ask of people now, newest runs first.
+
+        Args:
+            run_id: of this run only.
+            workflow: of the runs of this workflow only.
+            limit: look at so many waiting or running runs at most.
+        """
+        self._check_open()
+        await self.committer.durable()
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        return await self.reader.call(pending_inputs, self.reader, run_id, name, limit)
 
     # -- questions -----------------------------------------------------------------------------------
 

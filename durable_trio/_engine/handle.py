@@ -81,12 +81,14 @@ class Run:
         if state.status == "blocked":
             raise RunBlocked(f"run {self.id!r} is blocked: {state.reason}")
         if state.status in ("pending", "running", "waiting", "compensating"):
-            if self._engine.failure is not None:
-                raise self._engine.failure
+            failure = self._engine.failure
+            if isinstance(failure, Exception):
+                raise failure
+            # An interrupt comes out of open_engine, and nowhere else.
             raise EngineClosed(
                 f"the engine was left before run {self.id!r} ended; the run goes on when the database is "
                 "opened again"
-            )
+            ) from failure
 
     def __repr__(self) -> str:
         return f"<Run {self.id!r} of {self._state.header.workflow!r}, {self.status}>"

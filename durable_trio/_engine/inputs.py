@@ -75,6 +75,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def check_name(name: object, what: str) -> None:
+    """Check the name of an event or an input."""
+    if not isinstance(name, str) or not name or len(name) > 255:
+        raise InputError(f"{what} is a text of 1 to 255 characters, not {name!r:.80}")
+
+
+def instant(at: object) -> float:
+    """An aware datetime in seconds since the epoch."""
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise InputError(
+            f"at= is an aware datetime, such as datetime.now(UTC) + timedelta(days=1), not {at!r:.80}"
+        )
+    return at.timestamp()
+
+
 def check_queue(queue: object, priority: object) -> None:
     """Check where a run wants to wait for its turn."""
     if not isinstance(queue, str) or not queue or len(queue) > 255:

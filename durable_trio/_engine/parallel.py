@@ -92,6 +92,7 @@ class Block:
         self._cause: str | None = None  # why the rest is cancelled
         self._nursery: trio.Nursery | None = None
         self._queue: Iterator[int]
+        self._tasks = 0  # branches that have a task
 
     async def run(self, scope: StepScope) -> Outcome:
         run, node = self._run, self._node
@@ -172,14 +173,25 @@ class Block:
             self._nursery = nursery
             if self._timeout is not None:
                 nursery.cancel_scope.deadline = trio.current_time() + self._timeout
-            for index in todo[:width]:
+            first = todo[:width]
+            # This task's being busy passes on to its branches, and back from the last one of them.
+            self._tasks = len(first)
+            self._run.busy += len(first) - 1
+            for index in first:
                 nursery.start_soon(self._branch, index)
 
     async def _branch(self, index: int) -> None:
         """A branch's task, from its start to its outcome (or its interruption). Never raises."""
         run = self._run
-        if self._cause is not None or run.halted or self._has_timed_out:
-            return  # never started
+        if not (self._cause is not None or run.halted or self._has_timed_out):
+            await self._run_branch(index)
+        self._tasks -= 1
+        if self._tasks:
+            run.busy -= 1
+            run.check_idle()
+
+    async def _run_branch(self, index: int) -> None:
+        run = self._run
         scope = run.new_scope()
         current_scope.set(scope)
         scope.clean = contextvars.copy_context()
@@ -211,6 +223,8 @@ class Block:
                 if following is not None:
                     # Not this task again: a body may have left context variables in it.
                     assert self._nursery is not None
+                    self._tasks += 1
+                    run.busy += 1
                     scope.clean.run(self._nursery.start_soon, self._branch, following)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 import trio
@@ -86,7 +86,18 @@ class Reader:
         after: str | None,
     ) -> list[RunInfo]:
         """A page of runs, newest first. One that cannot be read is left out, and named in the log."""
-        codes = status_codes(status)
+        infos = []
+        for stored in self.page(status_codes(status), workflow, limit, after):
+            try:
+                infos.append(self.info(stored, with_steps=False))
+            except StoreCorrupt as error:
+                _logger.error("a run is left out of a list: %s", error)  # noqa: TRY400 - says all
+        return infos
+
+    def page(
+        self, codes: Collection[int] | None, workflow: str | None, limit: int, after: str | None = None
+    ) -> Iterator[Stored]:
+        """Stored runs, newest first. One that cannot be read is left out, and named in the log."""
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
             raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
         number = None
@@ -94,18 +105,13 @@ class Reader:
             numbers = {name: number for number, name in self._store.workflow_names().items()}
             number = numbers.get(workflow)
             if number is None:
-                return []
+                return
         before = None if after is None else self.load(after, with_rows=False).run
-        page = self._store.page(workflow=number, statuses=codes, before=before, limit=limit)
-        infos = []
-        for stored in page:
-            try:
-                if stored.error is not None:
-                    raise stored.error
-                infos.append(self.info(stored, with_steps=False))
-            except StoreCorrupt as error:
-                _logger.error("a run is left out of a list: %s", error)  # noqa: TRY400 - says all
-        return infos
+        for stored in self._store.page(workflow=number, statuses=codes, before=before, limit=limit):
+            if stored.error is not None:
+                _logger.error("a run is left out of a list: %s", stored.error)
+            else:
+                yield stored
 
 
 def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from durable_trio._definition.outline import explain_difference
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import RunState
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
-_UNENDED = tuple(code for code in STATUS_CODES.values() if code < FIRST_ENDED_CODE)
+# Runs that wait stay where they are: a timer or a message wakes them.
+_TAKEN_UP = tuple(
+    code for name, code in STATUS_CODES.items() if code < FIRST_ENDED_CODE and name != "waiting"
+)
 
 
 async def recover(engine: Engine) -> None:
@@ -37,13 +41,15 @@ async def recover(engine: Engine) -> None:
         if after is None:
             break
         for stored in page:
-            _take_over(engine, stored)
+            run = taken_over(engine, stored)
+            if run is not None and run.status == "pending":
+                engine.admission.queue(run)
     await engine.committer.durable()  # who is blocked shows in a list from the start
     engine.admit()
 
 
 def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[Stored]]:
-    keys = engine.store.keys(_UNENDED, after=after, limit=_PAGE)
+    keys = engine.store.keys(_TAKEN_UP, after=after, limit=_PAGE)
     if not keys:
         return None, []
     return keys[-1][0], [stored for key, _, _ in keys if (stored := _load(engine, key)) is not None]
@@ -57,12 +63,13 @@ def _load(engine: Engine, key: bytes) -> Stored | None:
         return None
 
 
-def _take_over(engine: Engine, stored: Stored) -> None:
+def taken_over(engine: Engine, stored: Stored) -> RunState | None:
+    """A stored run as a live one, ``pending`` or ``blocked``; None if its header is damaged."""
     try:
         header, plan, reason = _header_and_plan(engine, stored)
     except StoreCorrupt as error:
         _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
-        return
+        return None
     run = RunState(engine, plan, header, stored.run, stored.workflow, indexed=stored.status)
     run.seq = -1  # not known until the journal is read
     run.begun = stored.status != STATUS_CODES["pending"]
@@ -73,7 +80,7 @@ def _take_over(engine: Engine, stored: Stored) -> None:
         block(run, reason)
     else:
         run.status = "pending"
-        engine.admission.queue(run)
+    return run
 
 
 def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:
@@ -110,12 +117,23 @@ def block(run: RunState, reason: str) -> None:
     _logger.warning("run %r is blocked: %s", run.id, reason)
 
 
+def load_seq(engine: Engine, run: RunState) -> None:
+    """Find out where the journal of a run ends that was taken over without it."""
+    if run.seq < 0:
+        stored = engine.store.load(run.key)
+        assert stored is not None
+        run.seq = len(stored.rows)
+
+
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
+        for number, data in engine.store.messages(run.key):
+            message = engine.codec.decode_message(data)
+            run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
         run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
     except StoreError as error:
         if engine.failure is not None:

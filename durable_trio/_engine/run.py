@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
+
+from durable_trio._engine.mailbox import Mailbox
 
 from durable_trio._context import StepScope
 from durable_trio._definition.plan import Plan
@@ -48,10 +52,13 @@ class RunState(Ledger):
     """
 
     __slots__ = (
+        "__weakref__",
         "_plan",
         "at",
         "begun",
+        "busy",
         "deadline",
+        "dues",
         "ended",
         "ending",
         "engine",
@@ -59,13 +66,18 @@ class RunState(Ledger):
         "id",
         "input",
         "journal",
+        "mailbox",
+        "parking",
         "reason",
+        "roused",
         "scope",
         "scopes",
         "status",
         "stopped",
+        "timer",
         "waiters",
         "waits",
+        "wake_at",
     )
 
     def __init__(
@@ -88,6 +100,13 @@ class RunState(Ledger):
         self.journal: Journal | None = None  # what was recorded before this process took the run up
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
+        self.mailbox = Mailbox()
+        self.busy = 0  # how many of its tasks are not at a wait
+        self.parking = False  # all are: the tasks are being ended, and it will be woken
+        self.roused = False  # something came for it while it was being parked
+        self.dues: dict[StepScope, float | None] = {}  # of the waits that its tasks are at
+        self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
+        self.timer: int | None = None  # its timer in the index, in ms
         self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
         # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
         limit = plan.timeout if plan is not None else None
@@ -110,13 +129,45 @@ class RunState(Ledger):
         return self._plan
 
     def put(self, *records: bytes) -> None:
-        """Hand records over to the committer, in the order in which things happened."""
-        self.engine.committer.put(self, records)
+        """Hand records over to the committer, in the order in which things happened.
+
+        An empty one stands for a record that was handed over before.
+        """
+        if all(records):
+            self.engine.committer.put(self, records)
+
+    @contextmanager
+    def idling(self, scope: StepScope, due: float | None) -> Iterator[None]:
+        """Around a wait of one task: when all tasks of the run are in here, the run is parked."""
+        scope.due = due
+        scope.waits = True
+        self.dues[scope] = due
+        self.busy -= 1
+        self.check_idle()
+        try:
+            yield
+        finally:
+            self.busy += 1
+            del self.dues[scope]
+            scope.waits = False
+            scope.due = None
+
+    def check_idle(self) -> None:
+        """Park the run if all of its tasks wait."""
+        if self.busy == 0 and not self.halted and not self.engine.draining:
+            assert self.scope is not None
+            self.parking = True
+            dues = [due for due in self.dues.values() if due is not None]
+            if self.deadline is not None:
+                dues.append(self.deadline)
+            self.wake_at = min(dues, default=None)
+            self.scope.cancel(reason="the run waits")
 
     @property
     def expired(self) -> bool:
         """It has taken longer than its workflow's timeout, and its task is being cancelled for that."""
-        return self.deadline is not None and self.scope is not None and self.scope.cancel_called
+        scope = self.scope
+        return self.deadline is not None and not self.parking and scope is not None and scope.cancel_called
 
     @property
     def halted(self) -> bool:

@@ -87,7 +87,8 @@ class _Worker:
         if run.deadline is not None:
             cancellation.deadline = trio.current_time() + max(run.deadline - engine.now(), 0.0)
         run.enter(scope)
-        halted = False
+        run.busy = 1
+        run.parking = halted = False
         try:
             await walk(run, scope)
         except StoreError as error:
@@ -98,7 +99,7 @@ class _Worker:
         except BaseException as error:
             if not is_cancellation(error):
                 engine.fail(error)
-            elif not run.halted or engine.closing:
+            elif engine.closing or not (run.halted or run.parking):
                 raise
         finally:
             halted = run.halted
@@ -107,8 +108,11 @@ class _Worker:
             run.scopes.discard(scope)
             scope.context = None
             engine.stragglers.discard(scope)
-        if halted and not run.ending and run.status != "blocked" and engine.failure is None:
-            walk_off(run, scope)
+        if not run.ending and run.status != "blocked" and engine.failure is None:
+            if halted:
+                walk_off(run, scope)
+            else:
+                engine.park(run)
         engine.left()
 
     def _abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:

@@ -20,7 +20,7 @@ from typing import Any
 from msgspec.msgpack import Decoder, Encoder
 
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._snapshot.records import Header, Record
+from durable_trio._snapshot.records import Header, Message, Record
 from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._snapshot.wire import Wire, array_header
 from durable_trio._speedups.context import freeze
@@ -46,6 +46,7 @@ class Codec:
         self.encode: Callable[[Any], bytes] = Encoder().encode
         self._rows = Decoder(list[Record], ext_hook=wire.unwire).decode
         self._headers = Decoder(Header, ext_hook=wire.unwire).decode
+        self._messages = Decoder(Message, ext_hook=wire.unwire).decode
         self._values: Callable[[bytes], Any] = Decoder(ext_hook=wire.unwire).decode
 
     def freeze(self, value: Any, where: str = "ctx") -> tuple[Any, bool]:
@@ -91,6 +92,15 @@ class Codec:
     def decode_rows(self, rows: Iterable[bytes]) -> list[Record]:
         """Decode a run's journal rows, in order; the errors are those of ``decode_row``."""
         return [record for row in rows for record in self.decode_row(row)]
+
+    def decode_message(self, data: bytes) -> Message:
+        """Decode a message of a mailbox; the errors are those of ``decode_row``."""
+        try:
+            return self._messages(data)
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "message") from error
 
     def decode_header(self, data: bytes) -> Header:
         """Decode a run's header; the errors are those of ``decode_row``."""

@@ -31,6 +31,7 @@ MAX_KEY_LENGTH = 511  # LMDB's; every store keeps to it, so that data can be mov
 MAX_SEQ = 0xFFFF_FFFF
 MAX_WORKFLOW = 0xFFFF
 MAX_STATUS = 0xFF
+MAX_MESSAGE = 0xFFFF_FFFF_FFFF_FFFF
 MAX_INSTANT = 0x7FFF_FFFF_FFFF_FFFF  # milliseconds since the epoch, in 8 bytes
 
 
@@ -297,6 +298,24 @@ def _check_numbers(write: Write) -> None:
     for status in (write.old, write.new):
         if status is not None and not 0 <= status <= MAX_STATUS:
             raise InputError(f"status {status} of run {write.run.hex()} is not one byte")
+    for due in (write.timer, write.old_timer):
+        if due is not None and not 0 <= due <= MAX_INSTANT:
+            raise InputError(
+                f"a timer of run {write.run.hex()} is due {due} ms after 1970, which is not between 0 and {MAX_INSTANT}"
+            )
+    if write.messages or write.taken:
+        _check_messages(write)
+
+
+def _check_messages(write: Write) -> None:
+    numbers = [number for number, _ in write.messages]
+    for number in (*numbers, *write.taken):
+        if not 0 <= number <= MAX_MESSAGE:
+            raise InputError(
+                f"message number {number} of run {write.run.hex()} is not between 0 and {MAX_MESSAGE}"
+            )
+    if len(set(numbers)) != len(numbers):
+        raise InputError(f"run {write.run.hex()} is sent two messages with one number: {sorted(numbers)}")
 
 
 def check_key(key: bytes, what: str) -> None:

@@ -83,7 +83,7 @@ def check_data_file(path: Path) -> DataFile:
         StoreError: it cannot be read, or a kind of LMDB wrote it that this library does not use.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         raise StoreCorrupt(
             f"{path} is missing, though its database is complete otherwise; {RESTORE}"

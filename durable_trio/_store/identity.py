@@ -166,7 +166,7 @@ def creation(directory: Path) -> Iterator[Identity]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         os.fchmod(fd, 0o600)
         with open(fd, "wb", closefd=False) as file:
@@ -178,7 +178,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def sync_directory(path: Path) -> None:
     """Bring a directory's entries to disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:

@@ -160,7 +160,9 @@ def timers(txn: Transaction, tables: Tables, limit: int) -> list[tuple[int, byte
     with txn.cursor(tables.timers) as cursor:
         if not cursor.first():
             return []
-        return [(int.from_bytes(key[:8]), key[8:]) for key in islice(cursor.iternext(values=False), max(0, limit))]
+        return [
+            (int.from_bytes(key[:8]), key[8:]) for key in islice(cursor.iternext(values=False), max(0, limit))
+        ]
 
 
 def last_run(txn: Transaction, tables: Tables) -> bytes | None:

@@ -56,5 +56,9 @@ def describe(table: str, key: bytes) -> str:
             return f"run {key[:16].hex()}: row {int.from_bytes(key[16:])} of its journal (table 'journal')"
         case "statuses":
             return f"run {key[3:].hex()}: its status (table 'statuses')"
+        case "messages":
+            return (
+                f"run {key[:16].hex()}: message {int.from_bytes(key[16:])} of its mailbox (table 'messages')"
+            )
         case _:
             return f"table {table!r}, key {key!r}"

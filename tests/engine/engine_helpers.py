@@ -1,4 +1,4 @@
-"""What the tests of the engine share: running a workflow to its end, leaving it in the middle, meeting points.
+"""What the tests of the engine share: running a workflow to its end, leaving it in between, meeting points.
 
 Only public names are used, here and in the tests.
 """

@@ -143,7 +143,9 @@ async def test_queue_and_priority_are_shown(db):
         assert (listed.queue, listed.priority) == ("mail", 7)
 
 
-@pytest.mark.parametrize("options", [{"queue": ""}, {"queue": 5}, {"priority": "high"}, {"priority": 1.5}], ids=repr)
+@pytest.mark.parametrize(
+    "options", [{"queue": ""}, {"queue": 5}, {"priority": "high"}, {"priority": 1.5}], ids=repr
+)
 async def test_queues_and_priorities_that_make_no_sense_are_refused(db, options):
     gate = Gate()
     async with open_engine(db, workflows=[gate.wf]) as engine:

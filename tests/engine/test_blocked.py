@@ -6,7 +6,7 @@ import pytest
 import trio
 from engine_helpers import Hold, interrupt, resume
 
-from durable_trio import Err, Ok, RunBlocked, RunCancelled, Workflow, open_engine
+from durable_trio import Err, Ok, Retry, RunBlocked, RunCancelled, Workflow, open_engine
 
 
 def define(names, hold=None, name="orders", version="1", order=None):
@@ -121,8 +121,6 @@ async def test_what_comes_after_what_is_recorded_may_change(disk, hold):
 
 
 async def test_functions_and_policies_may_change(disk, hold):
-    from durable_trio import Retry
-
     old = define(["a", "hold"], hold)
     new = Workflow("orders")
     new.step(lambda ctx: Err("not run again"), name="a", inline=True)
@@ -195,7 +193,10 @@ async def test_a_pending_run_is_blocked_too(disk, hold):
         await engine.start(wf, id="pending")
         await hold.reached.wait()
     async with open_engine(disk, workflows=[other]) as engine:
-        assert {info.id: info.status for info in await engine.list()} == {"r": "blocked", "pending": "blocked"}
+        assert {info.id: info.status for info in await engine.list()} == {
+            "r": "blocked",
+            "pending": "blocked",
+        }
     hold.let_go()
     async with open_engine(disk, workflows=[wf]) as engine:
         for run_id in ("r", "pending"):
@@ -231,7 +232,10 @@ async def test_who_waits_for_a_run_that_is_found_to_be_blocked_is_told(disk, hol
             await run.result()
         caught.append(1)
 
-    async with open_engine(disk, workflows=[holding, new], max_running=1) as engine, trio.open_nursery() as nursery:
+    async with (
+        open_engine(disk, workflows=[holding, new], max_running=1) as engine,
+        trio.open_nursery() as nursery,
+    ):
         await again.reached.wait()
         nursery.start_soon(waiter, await engine.start(new, id="r"))
         await trio.testing.wait_all_tasks_blocked()

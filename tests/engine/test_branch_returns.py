@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict, UserDict
+from types import MappingProxyType
+
 import pytest
 from engine_helpers import finish, result_of, states
 
@@ -111,3 +114,11 @@ async def test_a_branch_alone_in_its_block_is_a_block_all_the_same(db, wf):
     info = await finish(db, wf, {"a": 1})
     assert info.result == {"a": 1, "__results__": {"only": Ok(1)}}
     assert states(info) == {"block/only": "ok", "block": "ok"}
+
+
+@pytest.mark.parametrize("wrap", [lambda found: found, Ok], ids=["mapping", "Ok of a mapping"])
+@pytest.mark.parametrize("kind", [UserDict, MappingProxyType, OrderedDict], ids=lambda kind: kind.__name__)
+async def test_any_mapping_is_a_branchs_data_as_it_is_a_steps_context(db, wf, wrap, kind):
+    outcome = await outcome_of(db, wf, lambda ctx: wrap(kind({"b": [2]})))
+    assert outcome == Ok({"b": [2]})
+    assert type(outcome.value) is dict

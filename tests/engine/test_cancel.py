@@ -9,7 +9,7 @@ import trio
 from engine_helpers import Hold, states, step_of
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import Err, Ok, Retry, RunCancelled, RunNotFound, SnapshotError, open_engine
+from durable_trio import Err, Ok, Retry, RunCancelled, RunNotFound, SnapshotError, open_engine, step_info
 from durable_trio.testing import trio_clock
 
 
@@ -320,8 +320,6 @@ async def test_a_step_that_ends_within_the_grace_time_is_not(mock_clock, wf, cap
 
 
 async def test_a_step_may_cancel_its_own_run(db, wf):
-    from durable_trio import step_info
-
     entered = []
     engines = []
 

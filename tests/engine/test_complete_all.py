@@ -43,7 +43,9 @@ async def test_a_run_goes_on_though_every_branch_failed(db, wf):
     with wf.parallel(on_error="complete_all"):
         wf.step(lambda ctx: Err(1), name="a", inline=True)
         wf.step(lambda ctx: Err(2), name="b", inline=True)
-    wf.step(lambda ctx: {"sum": sum(found.reason for found in ctx.results.values())}, name="next", inline=True)
+    wf.step(
+        lambda ctx: {"sum": sum(found.reason for found in ctx.results.values())}, name="next", inline=True
+    )
     assert await result_of(db, wf) == {"sum": 3}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import trio
 from engine_helpers import Meeting, failed, finish, result_of, states, step_of
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import Err, Failure, Ok
+from durable_trio import Err, Failure, Ok, open_engine
 
 
 async def forever(ctx):
@@ -88,8 +90,6 @@ async def test_a_sibling_with_a_cleanup_is_out_before_the_run_fails(db, wf):
         assert (await run.wait()).status == "failed"
         events.append("ended")
 
-    from durable_trio import open_engine
-
     async with open_engine(db, workflows=[wf]) as engine, trio.open_nursery() as nursery:
         run = await engine.start(wf)
         nursery.start_soon(watch, run)
@@ -122,7 +122,10 @@ async def test_the_first_error_in_time_counts_not_the_first_in_order(db, wf):
 
     error = await failed(db, wf)
     assert error.error == "first"
-    assert list(error.errors.items()) == [("block/declared_last", "first"), ("block/declared_first", "second")]
+    assert list(error.errors.items()) == [
+        ("block/declared_last", "first"),
+        ("block/declared_first", "second"),
+    ]
 
 
 async def test_all_errors_are_kept_on_the_failed_run(db, wf):
@@ -297,8 +300,6 @@ async def test_a_body_that_takes_no_notice_of_its_cancel_keeps_what_it_returns(d
 
 
 async def test_a_branch_in_a_thread_is_awaited_and_keeps_its_result(db, wf):
-    import threading
-
     began = trio.Event()
     may_finish = threading.Event()
     token = trio.lowlevel.current_trio_token()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 from engine_helpers import failed, finish, result_of, states, step_of
 
-from durable_trio import Err, Failure, Ok
+from durable_trio import Err, Failure, Ok, open_engine
 
 
 def with_failing(wf, step, **options):
@@ -152,8 +152,6 @@ async def test_a_step_with_a_cancelled_scope_of_its_own_and_an_error_in_it_is_an
 
 
 async def test_an_error_of_one_run_leaves_the_others_alone(db, wf):
-    from durable_trio import open_engine
-
     @wf.step
     async def step(ctx):
         if ctx["bad"]:

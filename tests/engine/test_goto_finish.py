@@ -1,4 +1,4 @@
-"""``Goto`` and ``Finish`` at the top level: where they lead, how visits are told apart, and how many there may be."""
+"""``Goto`` and ``Finish`` at the top level: where they lead, and how visits are told apart and counted."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ async def test_a_branch_is_no_target(db, wf):
     assert "'inside'" in error.message
 
 
-@pytest.mark.parametrize("jump", [Goto("second", 5), Goto("second", "text"), Finish(5), Finish([1])], ids=repr)
+@pytest.mark.parametrize(
+    "jump", [Goto("second", 5), Goto("second", "text"), Finish(5), Finish([1])], ids=repr
+)
 async def test_the_context_of_a_jump_is_a_mapping(db, wf, jump):
     wf.step(lambda ctx: jump, name="first", inline=True)
     wf.step(lambda ctx: None, name="second", inline=True)

@@ -13,6 +13,7 @@ from durable_trio import (
     EngineClosed,
     Err,
     Ok,
+    RunFailed,
     StoreLocked,
     Workflow,
     open_engine,
@@ -263,91 +264,10 @@ async def test_what_the_body_raises_comes_out_bare(db, holding, hold, error):
 
 
 async def test_what_a_run_raises_in_the_body_comes_out_bare(db, wf):
-    from durable_trio import RunFailed
-
     wf.step(lambda ctx: Err("why"), name="a", inline=True)
     with pytest.raises(RunFailed):
         async with open_engine(db, workflows=[wf]) as engine:
             await engine.run(wf)
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("mode", ["async", "thread", "inline"])
-async def test_an_interrupt_in_a_step_is_no_failure_it_ends_the_engine_and_the_run_goes_on(disk, wf, error, mode):
-    lives = []
-
-    def strike(ctx):
-        lives.append(1)
-        if len(lives) == 1:
-            raise error("stop")
-        return {"lives": len(lives)}
-
-    async def strike_async(ctx):
-        return strike(ctx)
-
-    wf.step(strike_async if mode == "async" else strike, name="strike", inline=mode == "inline")
-    with pytest.raises(error) as caught:
-        async with open_engine(disk, workflows=[wf]) as engine:
-            await engine.start(wf, id="r")
-            await trio.sleep_forever()
-    assert caught.value.args == ("stop",)
-    info = await resume(disk, wf)
-    assert info.result == {"lives": 2}
-
-
-async def test_an_interrupt_in_a_branch_ends_the_engine_too_and_finished_branches_are_kept(disk, wf):
-    lives = []
-    with wf.parallel(on_error="complete_all"):
-        wf.step(lambda ctx: lives.append("fine") or Ok(1), name="fine", inline=True)
-
-        @wf.step
-        async def strike(ctx):
-            lives.append("strike")
-            if lives.count("strike") == 1:
-                await wait_all_tasks_blocked()
-                raise KeyboardInterrupt
-            return Ok(2)
-
-    with pytest.raises(KeyboardInterrupt):
-        async with open_engine(disk, workflows=[wf]) as engine:
-            await engine.start(wf, id="r")
-            await trio.sleep_forever()
-    info = await resume(disk, wf)
-    assert info.result == {"__results__": {"fine": Ok(1), "strike": Ok(2)}}
-    assert lives.count("fine") == 1
-
-
-async def test_a_system_exit_in_into_ends_the_engine_too(disk, wf):
-    lives = []
-
-    def decide(ctx, results):
-        lives.append(1)
-        if len(lives) == 1:
-            raise SystemExit(3)
-        return {"decided": True}
-
-    with wf.parallel(into=decide):
-        wf.step(lambda ctx: Ok(1), name="a", inline=True)
-    with pytest.raises(SystemExit) as caught:
-        async with open_engine(disk, workflows=[wf]) as engine:
-            await engine.run(wf, id="r")
-    assert caught.value.code == 3
-    assert (await resume(disk, wf)).result == {"decided": True}
-
-
-async def test_who_waits_when_a_step_interrupts_the_engine_is_told(db, wf):
-    began = trio.Event()
-
-    @wf.step
-    async def strike(ctx):
-        await began.wait()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        async with open_engine(db, workflows=[wf]) as engine:
-            run = await engine.start(wf)
-            began.set()
-            await run.result()
 
 
 async def test_a_database_that_is_open_cannot_be_opened_again(disk, holding):
@@ -405,3 +325,31 @@ async def test_a_workflow_without_steps_is_refused(db):
     with pytest.raises(DefinitionError, match="empty"):
         async with open_engine(db, workflows=[Workflow("empty")]):
             pass
+
+
+async def test_a_deadline_around_an_engine_is_an_ordinary_timeout(mock_clock, holding):
+    with pytest.raises(trio.TooSlowError), trio.fail_after(100):
+        async with open_engine(workflows=[holding]) as engine:
+            await engine.run(holding)
+
+
+async def test_more_runs_than_a_page_are_recovered(disk, wf):
+    """All of them, each once, whatever the size of the pages in which they are found."""
+    entered = []
+    released = trio.Event()
+
+    @wf.step
+    async def step(ctx):
+        entered.append(ctx["n"])
+        await released.wait()
+
+    async with open_engine(disk, workflows=[wf], max_running=1) as engine:
+        async with trio.open_nursery() as nursery:
+            for n in range(2100):
+                nursery.start_soon(lambda n=n: engine.start(wf, {"n": n}, id=f"r{n}"))
+    entered.clear()
+    released.set()
+    async with open_engine(disk, workflows=[wf], durability="exit") as engine:
+        for n in range(2100):
+            await (await engine.start(wf, id=f"r{n}")).result()
+    assert sorted(entered) == list(range(2100))

@@ -38,7 +38,10 @@ async def test_get_shows_everything_about_a_run(db, wf):
     assert (info.error, info.errors, info.current_step) == (None, {}, None)
     assert info.created_at == began
     assert info.finished_at == info.updated_at == began + timedelta(seconds=20)
-    assert [(step.path, step.status, step.attempt) for step in info.steps] == [("one", "ok", 1), ("two", "ok", 1)]
+    assert [(step.path, step.status, step.attempt) for step in info.steps] == [
+        ("one", "ok", 1),
+        ("two", "ok", 1),
+    ]
     assert [step.started_at for step in info.steps] == [began, began + timedelta(seconds=10)]
     assert step_of(info, "one").result == {"n": 2}
     assert all(step.duration >= 0 for step in info.steps)
@@ -93,7 +96,11 @@ async def test_what_get_shows_belongs_to_the_caller(db, wf):
         info.input["in"].append(2)
         info.steps[0].result["list"].append(3)
         again = await engine.get("r")
-        assert (again.result, again.input, again.steps[0].result) == ({"list": [1]}, {"in": [1]}, {"list": [1]})
+        assert (again.result, again.input, again.steps[0].result) == (
+            {"list": [1]},
+            {"in": [1]},
+            {"list": [1]},
+        )
 
 
 async def filled(engine, one, two):

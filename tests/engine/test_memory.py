@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 
 import trio
+import trio.lowlevel
 import trio.testing
 
 from durable_trio import Workflow, open_engine
@@ -69,7 +70,7 @@ async def test_a_running_run_costs_less_than_20_kb(tmp_path):
         for n in range(300):
             await engine.start(wf, {"n": n})
         while engine.bodies < 602:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -6,7 +6,7 @@ import trio
 from engine_helpers import Meeting, failed, finish, result_of, states, step_of
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import Err, Finish, Goto, Ok
+from durable_trio import Err, Finish, Goto, Ok, Retry
 
 
 async def test_a_sequence_is_one_branch_whose_data_is_what_its_last_step_leaves(db, wf):
@@ -293,8 +293,6 @@ async def test_a_step_behind_a_block_in_a_sequence_reads_that_blocks_results(db,
 
 
 async def test_a_step_within_a_sequence_may_be_retried(db, wf):
-    from durable_trio import Retry
-
     entered = []
     with wf.parallel(), wf.sequence("chain"):
         wf.step(lambda ctx: entered.append("one") or {"n": 1}, name="one", inline=True)

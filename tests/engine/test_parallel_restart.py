@@ -229,21 +229,72 @@ async def test_a_restart_between_the_failure_and_the_end_of_a_block_starts_nothi
     assert states(info)["block/late"] == "never_started"
 
 
-async def test_the_errors_of_a_block_are_the_same_with_and_without_a_restart(tmp_path, wf, hold):
+async def ended(engine, *paths):
+    """Wait until these steps of the run ``"r"`` are recorded."""
+    while not {step.path for step in (await engine.get("r")).steps if step.status in ("ok", "error")} >= set(paths):
+        await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+def deep_errors(wf, slow):
+    lost = trio.Event()
     with wf.parallel(name="block", into=lambda ctx, results: Err("all wrong")):
         with wf.sequence("chain"):
             wf.step(lambda ctx: None, name="one", inline=True)
-            wf.step(lambda ctx: Err("deep"), name="two", inline=True)
+            with wf.parallel(name="fast"):
+                wf.step(lambda ctx: Err("deep"), name="two", inline=True)
+        with wf.parallel(name="decided", into=lambda ctx, results: results["three"]):
+            wf.step(lambda ctx: Err("passed on"), name="three", inline=True)
+        with wf.parallel(name="quorum", need=1, into=lambda ctx, results: Err("too few")):
+            wf.step(lambda ctx: lost.set() or Err("lost"), name="four", inline=True)
+
+            @wf.step
+            async def five(ctx):
+                await lost.wait()
+                return Ok("won")
+
         wf.step(lambda ctx: Err("flat"), name="flat", inline=True)
+        wf.step(slow, name="slow")
 
-        @wf.step
-        async def slow(ctx):
-            await hold()
 
-    await interrupt(tmp_path / "restarted", wf, hold.reached)
+async def test_the_errors_of_a_block_are_the_same_with_and_without_a_restart(tmp_path, wf, hold):
+    async def slow(ctx):
+        await hold()
+
+    deep_errors(wf, slow)
+    async with open_engine(tmp_path / "restarted", workflows=[wf]) as engine:
+        await engine.start(wf, id="r")
+        await ended(engine, "block/chain", "block/decided", "block/quorum", "block/flat")
     hold.let_go()
     restarted = await resume(tmp_path / "restarted", wf)
     async with open_engine(tmp_path / "straight", workflows=[wf]) as engine:
         straight = await (await engine.start(wf, id="r")).wait()
     assert restarted.error == straight.error == "all wrong"
     assert restarted.errors == straight.errors
+    assert restarted.errors["block/chain/fast/two"] == "deep"
+
+
+async def test_the_first_error_in_time_stays_the_first_although_the_clock_went_back(disk, wf, hold):
+    clock = [1_700_000_000.0]
+    with wf.parallel(name="block", need=1, limit=2):
+
+        @wf.step
+        async def first(ctx):
+            await hold.reached.wait()
+            clock[0] -= 3600
+            return Err("first")
+
+        @wf.step
+        async def slow(ctx):
+            await hold()
+            return Err("third")
+
+        wf.step(lambda ctx: Err("second"), name="second", inline=True)
+
+    async with open_engine(disk, workflows=[wf], clock=lambda: clock[0]) as engine:
+        await engine.start(wf, id="r")
+        await ended(engine, "block/first", "block/second")
+    hold.let_go()
+    info = await resume(disk, wf, clock=lambda: clock[0])
+    assert info.status == "failed"
+    assert info.error == "first"
+    assert list(info.errors.values()) == ["first", "second", "third"]

@@ -36,7 +36,9 @@ async def test_results_stand_in_the_order_of_declaration_whatever_order_the_bran
 
 async def test_into_gets_them_in_that_order_too(db, wf):
     block, _ = backwards(wf, ["z", "a", "m"])
-    block.into(lambda ctx, results: {"keys": list(results), "values": [found.value for found in results.values()]})
+    block.into(
+        lambda ctx, results: {"keys": list(results), "values": [found.value for found in results.values()]}
+    )
     assert await result_of(db, wf) == {"keys": ["z", "a", "m"], "values": [0, 1, 2]}
 
 
@@ -147,7 +149,9 @@ async def test_a_key_that_is_not_there_is_a_key_error_that_lists_those_that_are(
 
 
 async def test_before_any_block_there_are_no_results(db, wf):
-    wf.step(lambda ctx: {"results": dict(parallel_results()), "ctx": dict(ctx.results)}, name="look", inline=True)
+    wf.step(
+        lambda ctx: {"results": dict(parallel_results()), "ctx": dict(ctx.results)}, name="look", inline=True
+    )
     assert await result_of(db, wf) == {"results": {}, "ctx": {}}
 
 

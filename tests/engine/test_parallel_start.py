@@ -1,4 +1,4 @@
-"""Point 1 of parallel blocks: the branches run at the same time, at most ``limit`` at once, each on its own data."""
+"""Point 1 of parallel blocks: branches run at the same time, ``limit`` at once, each on its own data."""
 
 from __future__ import annotations
 
@@ -97,7 +97,13 @@ async def test_a_limit_above_the_number_of_branches_is_no_limit(db, wf):
 
 
 def nested():
-    return {"n": 1, "list": [1, [2]], "dict": {"k": {"deep": [{"x": 0}]}}, "set": {1}, "tuple": ([1], {"a": [2]})}
+    return {
+        "n": 1,
+        "list": [1, [2]],
+        "dict": {"k": {"deep": [{"x": 0}]}},
+        "set": {1},
+        "tuple": ([1], {"a": [2]}),
+    }
 
 
 def spoil(ctx):
@@ -114,7 +120,7 @@ def spoil(ctx):
     for value in ctx.values():
         if isinstance(value, list):
             value.append("spoiled")
-    for _, value in ctx.items():
+    for _, value in ctx.items():  # noqa: PERF102 - items() hands containers out too
         if isinstance(value, dict):
             value["more"] = "spoiled"
     ctx.setdefault("list", []).append("spoiled")

@@ -9,6 +9,7 @@ import io
 import socket
 import threading
 from datetime import tzinfo
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -51,7 +52,10 @@ class Mapped(dict):
     x: int = 0
 
 
-Pair = collections.namedtuple("Pair", "a b")
+class Pair(NamedTuple):
+    a: object
+    b: object
+
 
 BAD = {
     "an object": Plain(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import pytest
 import trio
@@ -173,7 +174,7 @@ async def test_the_delay_before_each_attempt_is_the_policys(mock_clock, wf, poli
         raise Transient
 
     await failed(None, wf, clock=trio_clock())
-    assert [later - earlier for earlier, later in zip(times, times[1:], strict=False)] == pytest.approx(delays)
+    assert [later - earlier for earlier, later in pairwise(times)] == pytest.approx(delays)
 
 
 async def test_with_jitter_the_delay_is_shorter_but_never_longer(mock_clock, wf):
@@ -185,7 +186,7 @@ async def test_with_jitter_the_delay_is_shorter_but_never_longer(mock_clock, wf)
         raise Transient
 
     await failed(None, wf, clock=trio_clock())
-    delays = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    delays = [later - earlier for earlier, later in pairwise(times)]
     assert len(set(delays)) > 1
     assert all(0 <= delay <= 100.000001 for delay in delays)
 

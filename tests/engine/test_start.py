@@ -147,7 +147,9 @@ async def test_a_run_given_by_its_own_uuid_is_found_too(db, counted):
     assert entered == [4]
 
 
-@pytest.mark.parametrize("run_id", ["a", "order/7", "päivä", "x" * 255, " ", "\x00", "../..", "🦀"], ids=ascii)
+@pytest.mark.parametrize(
+    "run_id", ["a", "order/7", "päivä", "x" * 255, " ", "\x00", "../..", "🦀"], ids=ascii
+)
 async def test_any_short_text_is_an_id(disk, counted, run_id):
     wf, entered = counted
     for created in (True, False):
@@ -187,7 +189,9 @@ async def test_a_workflow_may_be_given_by_name(db, counted):
 
 
 @pytest.mark.parametrize("unknown", ["nothing", Workflow("orders"), Workflow("nothing")], ids=repr)
-async def test_a_workflow_that_is_not_registered_is_refused_and_the_known_ones_are_named(db, counted, unknown):
+async def test_a_workflow_that_is_not_registered_is_refused_and_the_known_ones_are_named(
+    db, counted, unknown
+):
     wf, _ = counted
     async with open_engine(db, workflows=[wf]) as engine:
         with pytest.raises(DefinitionError, match="orders"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import UserDict
+from collections import Counter, OrderedDict, UserDict, defaultdict
 from types import MappingProxyType
 
 import pytest
@@ -70,7 +70,7 @@ async def test_a_changed_context_may_be_returned_itself(db, wf):
 async def test_contexts_made_from_the_context_are_mappings_too(db, wf):
     wf.step(lambda ctx: ctx | {"b": 2}, name="union", inline=True)
     wf.step(lambda ctx: ctx.assign(c=3), name="assign", inline=True)
-    wf.step(lambda ctx: dict(ctx), name="copy", inline=True)
+    wf.step(lambda ctx: {**ctx}, name="copy", inline=True)
     assert await result_of(db, wf, {"a": 1}) == {"a": 1, "b": 2, "c": 3}
 
 
@@ -185,7 +185,22 @@ async def test_a_step_that_times_out_of_its_own_accord_is_an_ordinary_failure(db
 
 @pytest.mark.parametrize(
     "value",
-    [42, 0, "text", "", True, False, [("a", 1)], {1}, 1.5, Ok(5), Ok("text"), Ok([]), Failure("a", "b"), object()],
+    [
+        42,
+        0,
+        "text",
+        "",
+        True,
+        False,
+        [("a", 1)],
+        {1},
+        1.5,
+        Ok(5),
+        Ok("text"),
+        Ok([]),
+        Failure("a", "b"),
+        object(),
+    ],
     ids=repr,
 )
 async def test_anything_else_fails_the_step_and_says_what_is_allowed(db, wf, value):
@@ -232,3 +247,28 @@ async def test_the_steps_run_in_the_order_of_their_declaration(db, wf):
     assert order == ["c", "a", "b"]
     assert [step.path for step in info.steps] == ["c", "a", "b"]
     assert set(states(info).values()) == {"ok"}
+
+
+async def test_an_err_without_a_reason_fails_the_run_all_the_same(db, wf):
+    wf.step(lambda ctx: Err(None), name="first", inline=True)
+    error = await failed(db, wf)
+    assert error.error is None
+    assert error.errors == {"first": None}
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "thread"])
+async def test_a_stop_iteration_is_a_failure_like_any_other(db, wf, inline):
+    wf.step(lambda ctx: next(iter(())), name="first", inline=inline)
+    error = (await failed(db, wf)).error
+    assert "StopIteration" in f"{error.type} {error.message}"
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, defaultdict, Counter], ids=lambda kind: kind.__name__)
+async def test_dicts_of_other_kinds_are_mappings(db, wf, kind):
+    def make(ctx):
+        made = kind()
+        made["b"] = 2
+        return made
+
+    wf.step(make, inline=True)
+    assert await result_of(db, wf, {"a": 1}) == {"b": 2}

@@ -6,6 +6,7 @@ import dataclasses
 
 import msgspec
 import pytest
+import trio
 from engine_helpers import failed, finish, interrupt, result_of, resume
 
 from durable_trio import DefinitionError, Failure, InputError, Ok, Retry, Workflow, open_engine
@@ -79,7 +80,9 @@ async def test_the_object_may_be_returned(db, wf):
     [({}, "order_id"), ({"order_id": "seven"}, "order_id"), ({"order_id": 1, "tags": [1]}, "tags")],
     ids=repr,
 )
-async def test_a_context_that_does_not_fit_fails_the_step_without_a_retry_and_names_the_field(db, wf, context, field):
+async def test_a_context_that_does_not_fit_fails_the_step_without_a_retry_and_names_the_field(
+    db, wf, context, field
+):
     entered = []
 
     @wf.step(retry=Retry(max_attempts=3, base=0))
@@ -113,8 +116,6 @@ async def test_a_branch_may_have_a_typed_context_too(db, wf):
 
 
 async def test_a_typed_step_gets_the_same_after_a_restart(disk, wf):
-    import trio
-
     seen = []
     held = trio.Event()
 
@@ -155,10 +156,17 @@ async def test_an_input_may_be_a_dataclass(db):
 
 @pytest.mark.parametrize(
     ("value", "field"),
-    [(None, "order_id"), ({}, "order_id"), ({"order_id": "x"}, "order_id"), ({"order_id": 1, "tags": [2]}, "tags")],
+    [
+        (None, "order_id"),
+        ({}, "order_id"),
+        ({"order_id": "x"}, "order_id"),
+        ({"order_id": 1, "tags": [2]}, "tags"),
+    ],
     ids=repr,
 )
-async def test_an_input_that_does_not_fit_is_refused_with_its_field_and_nothing_is_started(db, typed, value, field):
+async def test_an_input_that_does_not_fit_is_refused_with_its_field_and_nothing_is_started(
+    db, typed, value, field
+):
     async with open_engine(db, workflows=[typed]) as engine:
         with pytest.raises(InputError, match=field) as caught:
             await engine.start(typed, value, id="r")

@@ -1,0 +1,42 @@
+"""The messages of a run that no wait has taken yet, as a live run sees them.
+
+The store has them too, from before a sender is told that they were sent until the commit that records who
+took them: an event is consumed exactly once, or it is still there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import trio
+
+
+class Letter(NamedTuple):
+    """A message in a mailbox. Numbers ascend in the order in which messages were sent."""
+
+    number: int
+    payload: Any  # frozen
+
+
+class Mailbox:
+    """Messages by kind and name, in order."""
+
+    def __init__(self) -> None:
+        self._letters: dict[tuple[int, str], deque[Letter]] = {}
+        self._numbers: set[int] = set()
+        self.arrival = trio.Event()  # replaced at every arrival
+
+    def add(self, kind: int, name: str, letter: Letter) -> None:
+        """Put a message in, unless it is there already, and wake who waits."""
+        if letter.number in self._numbers:
+            return
+        self._numbers.add(letter.number)
+        self._letters.setdefault((kind, name), deque()).append(letter)
+        self.arrival.set()
+        self.arrival = trio.Event()
+
+    def take(self, kind: int, name: str) -> Letter | None:
+        """The oldest message of this name; it is gone then."""
+        letters = self._letters.get((kind, name))
+        return letters.popleft() if letters else None

@@ -1,0 +1,183 @@
+"""Parks runs that only wait, and wakes them: for a message, when they are due, or to be cancelled.
+
+A parked run has no task and, unless somebody holds a handle on it, no object: the index has its status
+(``waiting``) and its timer, the mailbox its messages. What wakes it makes it ``pending`` in the same commit,
+so that no crash can lose the call; then it is admitted like any other run, and walks through its journal to
+where it waits.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from durable_trio._engine.committer import Ledger, Post
+from durable_trio._engine.mailbox import Letter
+from durable_trio._engine.recovery import taken_over
+from durable_trio._engine.run import RunState
+from durable_trio._engine.timers import milliseconds
+from durable_trio._errors import InputError, RunBlocked
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
+from durable_trio._snapshot.records import Message
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Stored
+
+_WAITING = STATUS_CODES["waiting"]
+_PENDING = STATUS_CODES["pending"]
+
+
+class PostOffice:
+    """Where an engine's waiting runs and what comes for them meet."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._parked: WeakValueDictionary[bytes, RunState] = WeakValueDictionary()
+        # Numbers ascend also across restarts: each opening has seen more commits than the one before.
+        self._number = engine.store.batch_number() << 32
+
+    # -- parking -------------------------------------------------------------------------------------
+
+    def park(self, run: RunState) -> None:
+        """Put aside a run whose tasks have ended because all of them waited."""
+        engine = self._engine
+        run.status = "waiting"
+        run.parking = False
+        run.journal = None
+        timer = None if run.wake_at is None else milliseconds(run.wake_at)
+        old_timer = run.timer if run.timer != timer else None
+        run.timer = timer
+        engine.committer.put(run, (), _WAITING, post=Post(timer=timer, old_timer=old_timer))
+        if run.roused:
+            self.wake(run)
+            return
+        engine.committer.soon()
+        engine.live.pop(run.id, None)
+        self._parked[run.key] = run
+        if run.wake_at is not None:
+            engine.timers.set(run.wake_at)
+
+    def schedule(self, run: RunState, at: float, header: bytes, alias: bytes | None) -> None:
+        """Hand over the start of a run that is not to begin before an instant."""
+        run.status = "waiting"
+        run.timer = milliseconds(at)
+        self._engine.committer.put(run, (), _WAITING, header, alias, Post(timer=run.timer))
+        self._engine.timers.set(at)
+
+    def settle_down(self, run: RunState) -> None:
+        """The start of a scheduled run is on disk: until it is due, it needs no memory."""
+        if run.status == "waiting":
+            self._engine.live.pop(run.id, None)
+            self._parked[run.key] = run
+
+    def parked(self, key: bytes) -> RunState | None:
+        """The object of a parked run, if anybody holds it."""
+        return self._parked.get(key)
+
+    def recall(self, stored: Stored) -> RunState:
+        """An object for a parked run that has none; it stands for the run as long as anybody holds it."""
+        run = taken_over(self._engine, stored)
+        assert run is not None  # its header was read to find it
+        if run.status != "blocked":
+            run.status = "waiting"
+            del self._engine.live[run.id]
+            self._parked[run.key] = run
+        return run
+
+    # -- waking --------------------------------------------------------------------------------------
+
+    def wake(self, run: RunState) -> None:
+        """Let a parked run look again; it goes on when that is on disk."""
+        engine = self._engine
+        engine.live[run.id] = run
+        run.status = "pending"
+        run.roused = False
+        engine.committer.put(run, (), _PENDING, post=Post(old_timer=run.timer))
+        run.timer = None
+        engine.committer.when_durable(partial(self._admit, run))
+
+    def _admit(self, run: RunState) -> None:
+        if run.stopped:
+            return  # cancelled meanwhile, and its end is on its way
+        run.seq = -1  # its journal is read again
+        run.begun = True
+        self._engine.admission.queue(run)
+        self._engine.admit()
+
+    def ring(self, key: bytes, instant: int) -> None:
+        """A timer fires."""
+        engine = self._engine
+        stored = engine.store.load(key, with_rows=False)
+        parked = self._parked.pop(key, None)
+        header = None if stored is None else engine.reader.codec.decode_header(stored.header)
+        live = None if header is None else engine.live.get(header.id)
+        if stored is None or stored.status != _WAITING or live is not None:
+            # It was woken by something else, or has ended: the timer is a leftover.
+            ledger = live or Ledger(key, 0 if stored is None else stored.workflow)
+            engine.committer.put(ledger, (), post=Post(old_timer=instant))
+            return
+        run = parked if parked is not None else taken_over(engine, stored)
+        if run is not None and run.status != "blocked":
+            run.timer = instant
+            self.wake(run)
+
+    async def addressee(self, run_id: str) -> RunState:
+        """The run that something is sent to; it is live from then on.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: it has ended.
+            RunBlocked: it cannot take anything now.
+        """
+        engine = self._engine
+        run = await self.unended(run_id)
+        if run is None:
+            raise InputError(f"run {run_id!r} has ended: it takes nothing any more")
+        if run.status == "blocked":
+            raise RunBlocked(f"run {run_id!r} is blocked: {run.reason}")
+        if run.ending or run.status not in ("pending", "running", "waiting"):
+            raise InputError(f"run {run_id!r} is {run.status}: it takes nothing any more")
+        return run
+
+    async def unended(self, run_id: str) -> RunState | None:
+        """A run that has not ended, live or parked; None if it has ended.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        engine = self._engine
+        run = engine.live.get(run_id)
+        if run is not None:
+            return run
+        stored = await engine.reader.call(lambda: engine.reader.load(run_id, with_rows=False))
+        run = engine.live.get(run_id) or self._parked.pop(stored.run, None)
+        if run is None and stored.status < FIRST_ENDED_CODE:
+            run = self.recall(stored)
+            self._parked.pop(stored.run, None)
+        if run is not None and run.ended is None:
+            engine.live[run_id] = run
+        return run
+
+    # -- messages ------------------------------------------------------------------------------------
+
+    def deliver(self, run: RunState, kind: int, name: str, payload: Any) -> None:
+        """Hand a message over for a run; it is on disk with the next commit.
+
+        Args:
+            run: live.
+            kind: EVENT_MESSAGE or INPUT_MESSAGE.
+            name: of the event or the input.
+            payload: frozen.
+        """
+        engine = self._engine
+        self._number += 1
+        number = self._number
+        encoded = engine.codec.encode(Message(kind, name, engine.codec.wire(payload), engine.now()))
+        engine.committer.put(run, (), post=Post(messages=((number, encoded),)))
+        run.mailbox.add(kind, name, Letter(number, payload))
+        if run.parking:
+            run.roused = True
+        elif run.status == "waiting":
+            self.wake(run)

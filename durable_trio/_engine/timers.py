@@ -1,0 +1,67 @@
+"""Wakes runs that are due. They are found through an index, earliest first; only the nearest is in memory.
+
+Due times are wall-clock time and Trio's deadlines are not, and the wall clock may be set while a timer is
+pending: so nobody sleeps longer than a minute without looking at it again. A timer never fires early by the
+wall clock, and it fires once: it leaves the index in the commit that makes its run ``pending``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
+
+_LONGEST_SLEEP = 60.0  # seconds
+_PAGE = 1000
+
+
+def milliseconds(due: float) -> int:
+    """The key of a due time: the first millisecond that is not before it."""
+    return min(max(math.ceil(due * 1000), 0), 2**62)
+
+
+class Timers:
+    """Fires the timers of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._next = math.inf  # seconds since the epoch, at or before the nearest due time
+        self._sooner = trio.Event()
+
+    def set(self, due: float) -> None:
+        """A timer has been put into the index."""
+        if due < self._next:
+            self._next = due
+            self._sooner.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        engine = self._engine
+        while True:
+            self._sooner = trio.Event()
+            nearest = await engine.reader.call(lambda: engine.store.timers(limit=1))
+            self._next = min(self._next, nearest[0][0] / 1000) if nearest else self._next
+            delay = self._next - engine.now()
+            if delay <= 0:
+                self._next = math.inf
+                await self._fire()
+                continue
+            with trio.move_on_after(min(delay, _LONGEST_SLEEP)):
+                await self._sooner.wait()
+
+    async def _fire(self) -> None:
+        engine = self._engine
+        while True:
+            page = await engine.reader.call(lambda: engine.store.timers(limit=_PAGE))
+            limit = milliseconds(engine.now())
+            due = [(instant, key) for instant, key in page if instant <= limit]
+            for instant, key in due:
+                engine.ring(key, instant)
+            if due:
+                await engine.committer.durable()
+            if len(due) < _PAGE:
+                return
