@@ -14,6 +14,16 @@ from durable_trio._engine.client import Client as Client
 from durable_trio._engine.client import open_client as open_client
 from durable_trio._engine.engine import Engine as Engine
 from durable_trio._engine.handle import Run as Run
+from durable_trio._engine.instep import sleep as sleep
+from durable_trio._engine.instep import sleep_until as sleep_until
+from durable_trio._engine.instep import wait_for_all as wait_for_all
+from durable_trio._engine.instep import wait_for_any as wait_for_any
+from durable_trio._engine.instep import wait_for_approval as wait_for_approval
+from durable_trio._engine.instep import wait_for_choice as wait_for_choice
+from durable_trio._engine.instep import wait_for_event as wait_for_event
+from durable_trio._engine.instep import wait_for_form as wait_for_form
+from durable_trio._engine.instep import wait_for_input as wait_for_input
+from durable_trio._engine.instep import wait_for_text as wait_for_text
 from durable_trio._engine.lifetime import open_engine as open_engine
 from durable_trio._errors import DefinitionError as DefinitionError
 from durable_trio._errors import DurableError as DurableError
@@ -29,6 +39,7 @@ from durable_trio._errors import StoreError as StoreError
 from durable_trio._errors import StoreFull as StoreFull
 from durable_trio._errors import StoreLocked as StoreLocked
 from durable_trio._errors import WaitTimeout as WaitTimeout
+from durable_trio._info import PendingInput as PendingInput
 from durable_trio._info import RunInfo as RunInfo
 from durable_trio._info import StepInfo as StepInfo
 from durable_trio._retry import Retry as Retry

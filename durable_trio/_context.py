@@ -64,11 +64,13 @@ class StepScope:
         "due",
         "kind",
         "path",
+        "run",
         "run_id",
         "run_key",
         "started",
         "version",
         "visit",
+        "waited",
         "waits",
         "workflow",
     )
@@ -83,11 +85,14 @@ class StepScope:
         self.begun = 0.0  # by the monotonic clock
         self.due: float | None = None
         self.waits = False  # for something from outside, or for an instant
+        self.waited: dict[tuple[int, str | None], int] = {}  # how many waits of a kind and name so far
+        self.run: Any = None  # the engine's RunState
         self.clean: Any = None  # the task's contextvars.Context before any body ran in it
 
-    def enter(self, run_id: str, run_key: bytes, workflow: str, version: str) -> None:
+    def enter(self, run: Any, run_id: str, run_key: bytes, workflow: str, version: str) -> None:
         """The task begins to work for this run."""
         self.path = None
+        self.run = run
         self.run_id = run_id
         self.run_key = run_key
         self.workflow = workflow
@@ -97,7 +102,8 @@ class StepScope:
 current_scope: ContextVar[StepScope] = ContextVar("durable_trio_scope")
 
 
-def _scope(caller: str) -> StepScope:
+def scope_of(caller: str) -> StepScope:
+    """The scope of the step that calls; RuntimeError outside a step."""
     scope = current_scope.get(None)
     if scope is None or scope.path is None:
         raise RuntimeError(
@@ -113,7 +119,7 @@ def step_info() -> CurrentStep:
     Raises:
         RuntimeError: outside a step.
     """
-    scope = _scope("step_info")
+    scope = scope_of("step_info")
     assert scope.path is not None
     return CurrentStep(
         run_id=scope.run_id,
@@ -134,7 +140,7 @@ def parallel_results() -> Mapping[str, Ok[Any] | Err[Any]]:
     Raises:
         RuntimeError: outside a step.
     """
-    context = _scope("parallel_results").context
+    context = scope_of("parallel_results").context
     assert context is not None
     results: Mapping[str, Ok[Any] | Err[Any]] = context.results
     return results
@@ -161,7 +167,7 @@ def parallel_ok(key: str) -> bool:
 
 
 def _result(caller: str, key: str) -> Ok[Any] | Err[Any]:
-    context = _scope(caller).context
+    context = scope_of(caller).context
     assert context is not None
     results = context.results
     if key not in results:

@@ -11,12 +11,11 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine.reader import Reader
 from durable_trio._errors import StoreError
 from durable_trio._forms import InputSpec
-from durable_trio._info import PendingInput
+from durable_trio._info import STATUS_CODES, PendingInput
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import INPUT, Waiting
 from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
-from durable_trio._info import STATUS_CODES
 
 _ASKING = (STATUS_CODES["waiting"], STATUS_CODES["running"], STATUS_CODES["pending"])
 

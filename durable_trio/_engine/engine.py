@@ -20,21 +20,21 @@ from durable_trio._definition.workflow import Durability, Workflow
 from durable_trio._engine import chain, choice, inputs, items, parallel, step, waits  # noqa: F401 - handlers
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
+from durable_trio._engine.asking import asked_for, declared, pending_inputs
 from durable_trio._engine.committer import Committer
 from durable_trio._engine.handle import Run
 from durable_trio._engine.ids import KeySource, check_id, id_of_key
 from durable_trio._engine.live import with_live_steps
-from durable_trio._engine.reader import Reader, status_codes
 from durable_trio._engine.postoffice import PostOffice
+from durable_trio._engine.reader import Reader, status_codes
 from durable_trio._engine.recovery import load_journal, load_seq
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.walk import end
 from durable_trio._engine.worker import Workers
-from durable_trio._engine.asking import asked_for, declared, pending_inputs
-from durable_trio._forms import check_answer
 from durable_trio._errors import DefinitionError, EngineClosed, InputError
+from durable_trio._forms import check_answer
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import (

@@ -36,6 +36,11 @@ class Mailbox:
         self.arrival.set()
         self.arrival = trio.Event()
 
+    def peek(self, kind: int, name: str) -> Letter | None:
+        """The oldest message of this name; it stays."""
+        letters = self._letters.get((kind, name))
+        return letters[0] if letters else None
+
     def take(self, kind: int, name: str) -> Letter | None:
         """The oldest message of this name; it is gone then."""
         letters = self._letters.get((kind, name))

@@ -197,9 +197,7 @@ class Block:
         scope.clean = contextvars.copy_context()
         self._open[index] = scope
         try:
-            outcome = await run_node(
-                run, scope, self._branches[index], self._base, self._visit, Place.BRANCH
-            )
+            outcome = await run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
             if body.is_cancellation(error):
                 self._interrupted(index, scope)

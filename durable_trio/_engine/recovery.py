@@ -135,6 +135,8 @@ def load_journal(engine: Engine, run: RunState) -> bool:
             message = engine.codec.decode_message(data)
             run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
         run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
+        run.answered = dict(journal.answered)
+        run.waiting = dict(journal.waiting)
     except StoreError as error:
         if engine.failure is not None:
             raise

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
-from durable_trio._engine.mailbox import Mailbox
-
 from durable_trio._context import StepScope
 from durable_trio._definition.plan import Plan
 from durable_trio._engine.committer import Ledger
+from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
-from durable_trio._snapshot.records import Header
+from durable_trio._snapshot.records import Answered, Header, Waiting
 from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ class RunState(Ledger):
     __slots__ = (
         "__weakref__",
         "_plan",
+        "answered",
         "at",
         "begun",
         "busy",
@@ -76,6 +76,7 @@ class RunState(Ledger):
         "stopped",
         "timer",
         "waiters",
+        "waiting",
         "waits",
         "wake_at",
     )
@@ -101,6 +102,9 @@ class RunState(Ledger):
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self.mailbox = Mailbox()
+        # Of waits inside steps, by (path, visit): those begun and not over, and how others were answered.
+        self.waiting: dict[tuple[str, int], Waiting] = {}
+        self.answered: dict[tuple[str, int], Answered] = {}
         self.busy = 0  # how many of its tasks are not at a wait
         self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.roused = False  # something came for it while it was being parked
@@ -137,18 +141,26 @@ class RunState(Ledger):
             self.engine.committer.put(self, records)
 
     @contextmanager
-    def idling(self, scope: StepScope, due: float | None) -> Iterator[None]:
-        """Around a wait of one task: when all tasks of the run are in here, the run is parked."""
+    def idling(self, scope: StepScope, due: float | None, *, stay: bool = False) -> Iterator[None]:
+        """Around a wait of one task: when all tasks of the run are in here, the run is parked.
+
+        Args:
+            scope: the task's.
+            due: when the wait is over at the latest, seconds since the epoch.
+            stay: the task must not be ended for waiting, because it is in a step's body.
+        """
         scope.due = due
         scope.waits = True
-        self.dues[scope] = due
-        self.busy -= 1
-        self.check_idle()
+        if not stay:
+            self.dues[scope] = due
+            self.busy -= 1
+            self.check_idle()
         try:
             yield
         finally:
-            self.busy += 1
-            del self.dues[scope]
+            if not stay:
+                self.busy += 1
+                del self.dues[scope]
             scope.waits = False
             scope.due = None
 
@@ -214,5 +226,5 @@ class RunState(Ledger):
     def enter(self, scope: StepScope) -> None:
         """Let the scope of a task tell about this run."""
         header = self.header
-        scope.enter(self.id, self.key, header.workflow, header.version)
+        scope.enter(self, self.id, self.key, header.workflow, header.version)
         self.scopes.add(scope)

@@ -165,16 +165,18 @@ def _over(
 # -- waiting -----------------------------------------------------------------------------------------
 
 
-async def wait_until(run: RunState, scope: StepScope, due: float | None) -> None:
-    """Wait until the wall clock says so. The run may be parked meanwhile: then this is cancelled."""
+async def wait_until(run: RunState, scope: StepScope, due: float | None, *, stay: bool = False) -> None:
+    """Wait until the wall clock says so. Unless it is to ``stay``, the run may be parked meanwhile."""
     assert due is not None
     while (left := due - run.engine.now()) > 0:
-        with run.idling(scope, due):
+        with run.idling(scope, due, stay=stay):
             await trio.sleep(min(left, _LONGEST_SLEEP))
 
 
-async def receive(run: RunState, scope: StepScope, kind: int, name: str, due: float | None) -> Letter | None:
-    """Wait for a message; None if the time is over. The run may be parked meanwhile: then this is cancelled.
+async def receive(
+    run: RunState, scope: StepScope, kind: int, name: str, due: float | None, *, stay: bool = False
+) -> Letter | None:
+    """Wait for a message; None if the time is over. Unless it is to ``stay``, the run may be parked meanwhile.
 
     A message that is there wins over a time that is over.
     """
@@ -186,7 +188,5 @@ async def receive(run: RunState, scope: StepScope, kind: int, name: str, due: fl
         if left <= 0:
             return None
         arrival = run.mailbox.arrival
-        with run.idling(scope, due), trio.move_on_after(min(left, _LONGEST_SLEEP)):
+        with run.idling(scope, due, stay=stay), trio.move_on_after(min(left, _LONGEST_SLEEP)):
             await arrival.wait()
-
-

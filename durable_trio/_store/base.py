@@ -301,7 +301,7 @@ def _check_numbers(write: Write) -> None:
     for due in (write.timer, write.old_timer):
         if due is not None and not 0 <= due <= MAX_INSTANT:
             raise InputError(
-                f"a timer of run {write.run.hex()} is due {due} ms after 1970, which is not between 0 and {MAX_INSTANT}"
+                f"a timer of run {write.run.hex()} is due {due} ms after 1970: give 0 to {MAX_INSTANT}"
             )
     if write.messages or write.taken:
         _check_messages(write)
