@@ -7,7 +7,7 @@ state is touched by the Trio thread alone, so that what has no await in between 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,7 +33,7 @@ from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.walk import end
 from durable_trio._engine.worker import Workers
-from durable_trio._errors import DefinitionError, EngineClosed, InputError
+from durable_trio._errors import DefinitionError, EngineClosed, InputError, RunNotFound
 from durable_trio._forms import check_answer
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
@@ -45,7 +45,7 @@ from durable_trio._snapshot.records import (
     Retried,
 )
 from durable_trio._snapshot.view import Journal, run_info
-from durable_trio._store.base import Store, Write
+from durable_trio._store.base import Store, Stored, Write
 
 _ENDED: tuple[RunStatus, ...] = tuple(name for name, code in STATUS_CODES.items() if code >= FIRST_ENDED_CODE)
 _PRUNE_PAGE = 200
@@ -83,6 +83,8 @@ class Engine:
         self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
         self.unlimited = trio.CapacityLimiter(math.inf)  # for their threads: they have a place by then
         self.live: dict[str, RunState] = {}  # by id: the runs that have not ended
+        self.retried: set[bytes] = set()  # keys of runs that were: what is known of their end is not the last
+        self._going: set[bytes] = set()  # the keys of the runs whose deletion is handed over
         self.bodies = 0  # how many bodies have been entered and have not come back
         self.draining = False  # no body is entered any more
         self.drained = trio.Event()
@@ -365,9 +367,8 @@ class Engine:
             InputError: it has not failed.
         """
         self._check_open()
-        stored = None if run_id in self.live else await self.reader.call(self.reader.load, run_id)
-        self._check_open()
         known = self.live.get(run_id)
+        stored = None if known is not None else self._stored(run_id)
         status = known.status if known is not None else STATUS_NAMES[stored.status] if stored else "running"
         if status != "failed" or stored is None:
             raise InputError(f"run {run_id!r} is {status}; only a failed run can be retried")
@@ -381,8 +382,10 @@ class Engine:
         run = RunState(
             self, plan, header, stored.run, stored.workflow, seq=len(stored.rows), indexed=stored.status
         )
+        self.retried.add(stored.run)
         retried = Retried(self.now())
         run.journal = Journal([*self.codec.decode_rows(stored.rows), retried])
+        run.restart_deadline(retried.at)
         run.begun = True
         admitted = self.admission.enter(run)
         run.status = "running" if admitted else "pending"
@@ -401,14 +404,29 @@ class Engine:
             InputError: it has not ended; cancel it first.
         """
         self._check_open()
-        stored = None
-        if run_id not in self.live:
-            stored = await self.reader.call(lambda: self.reader.load(run_id, with_rows=False))
-        if run_id in self.live or stored is None:
+        if run_id in self.live:
             raise InputError(f"run {run_id!r} is {self.live[run_id].status}; cancel it before you delete it")
-        self._check_open()
-        self.committer.put_write(_deletion(stored.run, run_id, stored.workflow, stored.status))
+        stored = self._stored(run_id, with_rows=False)
+        await self._forget([_deletion(stored.run, run_id, stored.workflow, stored.status)])
+
+    def _stored(self, run_id: str, *, with_rows: bool = True) -> Stored:
+        """A run that has ended, as it is stored now.
+
+        It is read here and not in a thread: what is done with it then must not find it changed by a retry or
+        a deletion that came in between.
+        """
+        stored = self.reader.load(run_id, with_rows=with_rows)
+        if stored.run in self._going:
+            raise RunNotFound(f"there is no run {run_id!r} any more: it is being deleted")
+        return stored
+
+    async def _forget(self, deletions: Sequence[Write]) -> None:
+        keys = {write.run for write in deletions}
+        self._going |= keys
+        for write in deletions:
+            self.committer.put_write(write)
         await self.committer.durable()
+        self._going -= keys
 
     async def prune(
         self,
@@ -441,11 +459,16 @@ class Engine:
                 return deleted
             after, old = page
             self._check_open()
-            for write, run_id in old:
-                if run_id not in self.live:
-                    self.committer.put_write(write)
-                    deleted += 1
-            await self.committer.durable()
+            deletions = [write for write, run_id in old if self._is_as_read(write, run_id)]
+            await self._forget(deletions)
+            deleted += len(deletions)
+
+    def _is_as_read(self, write: Write, run_id: str) -> bool:
+        """Whether a run that was read in a thread was neither retried nor deleted since."""
+        if run_id in self.live or write.run in self._going:
+            return False
+        stored = self.store.load(write.run, with_rows=False)
+        return stored is not None and stored.status == write.old
 
     def _old_runs(
         self, codes: Collection[int], after: bytes | None, limit: float

@@ -34,7 +34,7 @@ class Run:
     @property
     def status(self) -> RunStatus:
         """How the run stands now."""
-        return self._state.status
+        return self._current().status
 
     async def result(self) -> dict[str, Any]:
         """Wait for the end of the run and return its final context, a copy for each call.
@@ -48,10 +48,12 @@ class Run:
 
         Cancelling this ends the waiting, not the run.
         """
-        state = self._state
-        await self._settled()
-        if state.ended is None:
-            return _result_of(await self._engine.reader.call(self._engine.stored_info, self.id))
+        state = await self._settled()
+        while state.ended is None:
+            info = await self._engine.reader.call(self._engine.stored_info, self.id)
+            if info.finished_at is not None:
+                return _result_of(info)
+            state = await self._settled()  # it was retried in between
         status, value, errors = state.ended
         if status == "completed":
             result: dict[str, Any] = thaw(value)
@@ -68,12 +70,25 @@ class Run:
 
         Cancelling this ends the waiting, not the run.
         """
-        await self._settled()
-        return await self._engine.reader.call(self._engine.reader.get, self.id)
+        while True:
+            await self._settled()
+            info = await self._engine.reader.call(self._engine.reader.get, self.id)
+            if info.finished_at is not None:  # else it was retried in between
+                return info
 
-    async def _settled(self) -> None:
+    def _current(self) -> RunState:
+        """The run as it is now; one that was retried is another one in memory than before."""
+        engine, state = self._engine, self._state
+        live = engine.live.get(self.id)
+        if live is not None and live.key == state.key:
+            self._state = live
+        elif state.status == "failed" and state.key in engine.retried and not engine.abandoned:
+            self._state = engine.ended_run(self.id)
+        return self._state
+
+    async def _settled(self) -> RunState:
         """Wait until the end is on disk. Always a checkpoint."""
-        state = self._state
+        state = self._current()
         if state.status in ("pending", "running", "waiting", "compensating") and not self._engine.abandoned:
             await state.settled()
         else:
@@ -89,6 +104,7 @@ class Run:
                 f"the engine was left before run {self.id!r} ended; the run goes on when the database is "
                 "opened again"
             ) from failure
+        return state
 
     def __repr__(self) -> str:
         return f"<Run {self.id!r} of {self._state.header.workflow!r}, {self.status}>"

@@ -132,7 +132,7 @@ async def wait_for_input(
     name: str,
     kind: str = "text",
     prompt: str | None = None,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109
+    timeout: float | timedelta | None = None,
     default: Any | EllipsisType = ...,
     *,
     choices: Sequence[Any] | None = None,
@@ -144,7 +144,8 @@ async def wait_for_input(
         name: what ``provide_input`` calls it.
         kind: ``"approval"``, ``"choice"``, ``"text"`` or ``"form"``.
         prompt: what the person reads.
-        timeout, default: as of ``wait_for_event``.
+        timeout: as of ``wait_for_event``.
+        default: as of ``wait_for_event``.
         choices: of a choice: values, or mappings with ``value`` and ``label``.
         fields: of a form: mappings with ``name``, ``type``, ``options`` and ``required``.
 
@@ -172,7 +173,7 @@ async def wait_for_choice(
     name: str,
     choices: Sequence[Any],
     prompt: str | None = None,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109
+    timeout: float | timedelta | None = None,
     default: Any = ...,
 ) -> Any:
     """Ask a person to choose, in a step: one of the choices' values."""
@@ -193,7 +194,7 @@ async def wait_for_form(
     name: str,
     fields: Sequence[Mapping[str, Any]],
     prompt: str | None = None,
-    timeout: float | timedelta | None = None,  # noqa: ASYNC109
+    timeout: float | timedelta | None = None,
     default: Any = ...,
 ) -> Any:
     """Ask a person to fill a form, in a step: a dict of its fields."""
@@ -227,16 +228,16 @@ class _Wait:
         self.kind = kind
         self.name = name
         self.key = (f"{scope.path}/{label}", scope.visit)
-        self.answered = run.answered.get(self.key)
+        self.answered = run.mailbox.answered.get(self.key)
         if self.answered is not None:
             return
-        begun = run.waiting.get(self.key)
+        begun = run.mailbox.waiting.get(self.key)
         if begun is None:
             if timeout is not None:
                 due = engine.now() + seconds(timeout, "timeout=")
             asked = None if spec is None else msgspec.to_builtins(spec)
             begun = Waiting(*self.key, kind, name, engine.now(), due, asked)
-            run.waiting[self.key] = begun
+            run.mailbox.waiting[self.key] = begun
             run.put(engine.codec.encode(begun))
             engine.committer.soon()
         self.due = begun.due
@@ -270,8 +271,8 @@ class _Wait:
         engine.committer.put(self.run, (engine.codec.encode(record),), post=post)
         engine.committer.soon()
         record.payload = payload
-        self.answered = self.run.answered[self.key] = record
-        self.run.waiting.pop(self.key, None)
+        self.answered = self.run.mailbox.answered[self.key] = record
+        self.run.mailbox.waiting.pop(self.key, None)
 
 
 async def _sleep(scope: StepScope, due: float) -> None:
@@ -287,7 +288,7 @@ async def _wait(
     scope: StepScope,
     kind: int,
     name: str,
-    timeout: float | timedelta | None,  # noqa: ASYNC109
+    timeout: float | timedelta | None,
     default: Any,
     spec: InputSpec | None,
 ) -> Any:

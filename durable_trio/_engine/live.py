@@ -18,7 +18,8 @@ def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
         return info
     scopes = [scope for scope in run.scopes if scope.path is not None]
     under_way = sorted(scopes, key=lambda scope: (scope.started, scope.path))
-    ended = [step for step in info.steps if step.status != "retrying"]
+    live = {(scope.path, scope.visit) for scope in under_way}
+    ended = [step for step in info.steps if step.status != "retrying" and (step.path, step.visit) not in live]
     steps = ended + [_step_info(run, scope) for scope in under_way]
     current = under_way[0].path if under_way else None
     return msgspec.structs.replace(
@@ -32,12 +33,12 @@ def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
 
 def _step_info(run: RunState, scope: StepScope) -> StepInfo:
     assert scope.path is not None
-    backing_off = scope.due is not None
+    backing_off = scope.due is not None and not scope.waits
     return StepInfo(
         path=scope.path,
         kind=KIND_NAMES[scope.kind],
         visit=scope.visit,
-        status="retrying" if backing_off else "running",
+        status="waiting" if scope.waits else "retrying" if backing_off else "running",
         attempt=scope.attempt,
         started_at=_instant(scope.started) if scope.attempt and scope.started else None,
         duration=None if backing_off else run.engine.monotonic() - scope.begun,

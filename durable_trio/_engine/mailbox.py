@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import trio
 
+from durable_trio._context import StepScope
+from durable_trio._snapshot.records import Answered, Waiting
+
 
 class Letter(NamedTuple):
     """A message in a mailbox. Numbers ascend in the order in which messages were sent."""
@@ -20,12 +23,22 @@ class Letter(NamedTuple):
 
 
 class Mailbox:
-    """Messages by kind and name, in order."""
+    """Messages by kind and name, in order; and the waits for them. A run that never waits has none.
+
+    Attributes:
+        arrival: set, and replaced, at every arrival.
+        dues: of the waits that tasks of the run are at: when each is over at the latest.
+        waiting: waits inside steps that have begun and are not over, by (path, visit).
+        answered: how others were answered.
+    """
 
     def __init__(self) -> None:
         self._letters: dict[tuple[int, str], deque[Letter]] = {}
         self._numbers: set[int] = set()
-        self.arrival = trio.Event()  # replaced at every arrival
+        self.arrival = trio.Event()
+        self.dues: dict[StepScope, float | None] = {}
+        self.waiting: dict[tuple[str, int], Waiting] = {}
+        self.answered: dict[tuple[str, int], Answered] = {}
 
     def add(self, kind: int, name: str, letter: Letter) -> None:
         """Put a message in, unless it is there already, and wake who waits."""

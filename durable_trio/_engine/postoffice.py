@@ -91,6 +91,7 @@ class PostOffice:
     def wake(self, run: RunState) -> None:
         """Let a parked run look again; it goes on when that is on disk."""
         engine = self._engine
+        self._parked.pop(run.key, None)
         engine.live[run.id] = run
         run.status = "pending"
         run.roused = False
@@ -110,10 +111,11 @@ class PostOffice:
         """A timer fires."""
         engine = self._engine
         stored = engine.store.load(key, with_rows=False)
-        parked = self._parked.pop(key, None)
+        parked = self._parked.get(key)
         header = None if stored is None else engine.reader.codec.decode_header(stored.header)
         live = None if header is None else engine.live.get(header.id)
-        if stored is None or stored.status != _WAITING or live is not None:
+        over = parked is not None and parked.ending
+        if stored is None or stored.status != _WAITING or live is not None or over:
             # It was woken by something else, or has ended: the timer is a leftover.
             ledger = live or Ledger(key, 0 if stored is None else stored.workflow)
             engine.committer.put(ledger, (), post=Post(old_timer=instant))
@@ -124,14 +126,13 @@ class PostOffice:
             self.wake(run)
 
     async def addressee(self, run_id: str) -> RunState:
-        """The run that something is sent to; it is live from then on.
+        """The run that something is sent to.
 
         Raises:
             RunNotFound: there is no such run.
             InputError: it has ended.
             RunBlocked: it cannot take anything now.
         """
-        engine = self._engine
         run = await self.unended(run_id)
         if run is None:
             raise InputError(f"run {run_id!r} has ended: it takes nothing any more")
@@ -152,13 +153,10 @@ class PostOffice:
         if run is not None:
             return run
         stored = await engine.reader.call(lambda: engine.reader.load(run_id, with_rows=False))
-        run = engine.live.get(run_id) or self._parked.pop(stored.run, None)
+        run = engine.live.get(run_id) or self._parked.get(stored.run)
         if run is None and stored.status < FIRST_ENDED_CODE:
             run = self.recall(stored)
-            self._parked.pop(stored.run, None)
-        if run is not None and run.ended is None:
-            engine.live[run_id] = run
-        return run
+        return None if run is None or run.ended is not None else run
 
     # -- messages ------------------------------------------------------------------------------------
 
@@ -166,7 +164,7 @@ class PostOffice:
         """Hand a message over for a run; it is on disk with the next commit.
 
         Args:
-            run: live.
+            run: as ``addressee`` gives it.
             kind: EVENT_MESSAGE or INPUT_MESSAGE.
             name: of the event or the input.
             payload: frozen.

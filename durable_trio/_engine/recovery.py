@@ -135,8 +135,10 @@ def load_journal(engine: Engine, run: RunState) -> bool:
             message = engine.codec.decode_message(data)
             run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
         run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
-        run.answered = dict(journal.answered)
-        run.waiting = dict(journal.waiting)
+        run.restart_deadline(journal.retried)
+        if journal.answered or journal.waiting:
+            run.mailbox.answered.update(journal.answered)
+            run.mailbox.waiting.update(journal.waiting)
     except StoreError as error:
         if engine.failure is not None:
             raise

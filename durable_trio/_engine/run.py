@@ -13,7 +13,7 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
-from durable_trio._snapshot.records import Answered, Header, Waiting
+from durable_trio._snapshot.records import Header
 from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
@@ -52,13 +52,12 @@ class RunState(Ledger):
 
     __slots__ = (
         "__weakref__",
+        "_mailbox",
         "_plan",
-        "answered",
         "at",
         "begun",
         "busy",
         "deadline",
-        "dues",
         "ended",
         "ending",
         "engine",
@@ -66,7 +65,6 @@ class RunState(Ledger):
         "id",
         "input",
         "journal",
-        "mailbox",
         "parking",
         "reason",
         "roused",
@@ -76,7 +74,6 @@ class RunState(Ledger):
         "stopped",
         "timer",
         "waiters",
-        "waiting",
         "waits",
         "wake_at",
     )
@@ -101,14 +98,10 @@ class RunState(Ledger):
         self.journal: Journal | None = None  # what was recorded before this process took the run up
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
-        self.mailbox = Mailbox()
-        # Of waits inside steps, by (path, visit): those begun and not over, and how others were answered.
-        self.waiting: dict[tuple[str, int], Waiting] = {}
-        self.answered: dict[tuple[str, int], Answered] = {}
+        self._mailbox: Mailbox | None = None
         self.busy = 0  # how many of its tasks are not at a wait
         self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.roused = False  # something came for it while it was being parked
-        self.dues: dict[StepScope, float | None] = {}  # of the waits that its tasks are at
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
         self.timer: int | None = None  # its timer in the index, in ms
         self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
@@ -125,6 +118,13 @@ class RunState(Ledger):
         # Whether a step's successor waits until the step is on disk.
         own = plan.durability if plan is not None else None
         self.waits = (own or engine.durability) == "sync"
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Made when it is first asked for: most runs never wait."""
+        if self._mailbox is None:
+            self._mailbox = Mailbox()
+        return self._mailbox
 
     @property
     def plan(self) -> Plan:
@@ -152,7 +152,7 @@ class RunState(Ledger):
         scope.due = due
         scope.waits = True
         if not stay:
-            self.dues[scope] = due
+            self.mailbox.dues[scope] = due
             self.busy -= 1
             self.check_idle()
         try:
@@ -160,7 +160,7 @@ class RunState(Ledger):
         finally:
             if not stay:
                 self.busy += 1
-                del self.dues[scope]
+                del self.mailbox.dues[scope]
             scope.waits = False
             scope.due = None
 
@@ -169,7 +169,7 @@ class RunState(Ledger):
         if self.busy == 0 and not self.halted and not self.engine.draining:
             assert self.scope is not None
             self.parking = True
-            dues = [due for due in self.dues.values() if due is not None]
+            dues = [due for due in self.mailbox.dues.values() if due is not None]
             if self.deadline is not None:
                 dues.append(self.deadline)
             self.wake_at = min(dues, default=None)
@@ -216,6 +216,11 @@ class RunState(Ledger):
             await self.engine.committer.durable()
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def restart_deadline(self, at: float | None) -> None:
+        """A run that is retried has all of its workflow's timeout again, from then on."""
+        if at is not None and self.plan.timeout is not None:
+            self.deadline = at + self.plan.timeout
 
     def new_scope(self) -> StepScope:
         """A scope for a task of this run."""

@@ -97,7 +97,7 @@ async def run_body(
     base: dict[str, Any],
     what: str,
     place: Place,
-    timeout: float | None,  # noqa: ASYNC109 - a step's own, from its definition
+    timeout: float | None,
     call: Callable[..., Awaitable[Any]],
     *arguments: Any,
 ) -> Verdict:
@@ -119,7 +119,7 @@ async def call_body(
     scope: StepScope,
     base: dict[str, Any],
     what: str,
-    timeout: float | None,  # noqa: ASYNC109
+    timeout: float | None,
     call: Callable[..., Awaitable[Any]],
     *arguments: Any,
 ) -> Verdict | tuple[Context, Any]:

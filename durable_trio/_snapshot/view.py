@@ -67,6 +67,7 @@ class Journal:
         spread: (path, visit) to what a map runs over.
         compensated: (path, visit) to the compensation that has run for it, in order.
         children: (path, visit, ref) to the id of the run that a step has started.
+        retried: when the run was last let go on after it had failed, or None.
         updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
     """
 
@@ -79,6 +80,7 @@ class Journal:
         "compensated",
         "done",
         "ended",
+        "retried",
         "spread",
         "updated",
         "waiting",
@@ -95,6 +97,7 @@ class Journal:
         self.spread: dict[_Visit, Spread] = {}
         self.compensated: dict[_Visit, Compensated] = {}
         self.children: dict[tuple[str, int, str], str] = {}
+        self.retried: float | None = None
         self.updated = 0.0
         for record in records:
             self._add(record)
@@ -117,7 +120,7 @@ class Journal:
             at = record.at
         elif isinstance(record, Retried):
             self._retry()
-            at = record.at
+            at = self.retried = record.at
         else:
             at = self._add_detail(record)
         self.updated = max(self.updated, at)
@@ -281,6 +284,16 @@ def _steps(journal: Journal, given: _Given) -> Iterator[StepInfo]:
             duration=attempt.duration,
             error=attempt.reason,
             due_at=_instant(attempt.due) if waits else None,
+        )
+    for wait in journal.waiting.values() if journal.ended is None else ():
+        yield StepInfo(
+            path=wait.path,
+            kind=KIND_NAMES[wait.kind],
+            visit=wait.visit,
+            status="waiting",
+            attempt=1,
+            started_at=_instant(wait.started),
+            due_at=_instant(wait.due) if wait.due is not None else None,
         )
 
 
