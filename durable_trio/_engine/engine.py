@@ -213,10 +213,10 @@ class Engine:
         if run is None:
             key = self.reader.find(run_id)
             if key is not None:
-                run = self.post.parked(key) or self._idle_run(run_id)
+                run = self.post.parked(key) or self.ended_run(run_id)
         return run
 
-    def _idle_run(self, run_id: str) -> RunState:
+    def ended_run(self, run_id: str) -> RunState:
         """A run that has ended or is parked, as far as its handle needs it; the rest stays in the store."""
         stored = self.reader.load(run_id, with_rows=False)
         if stored.status < FIRST_ENDED_CODE:

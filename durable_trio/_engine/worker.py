@@ -106,7 +106,7 @@ class _Worker:
             run.scope = None
             cancellation.deadline = math.inf
             run.scopes.discard(scope)
-            scope.context = None
+            scope.context = scope.run = None  # an idle worker keeps nothing alive
             engine.stragglers.discard(scope)
         if not run.ending and run.status != "blocked" and engine.failure is None:
             if halted:
