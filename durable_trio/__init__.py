@@ -10,6 +10,8 @@ from durable_trio._context import parallel_result as parallel_result
 from durable_trio._context import parallel_results as parallel_results
 from durable_trio._context import step_info as step_info
 from durable_trio._definition.workflow import Workflow as Workflow
+from durable_trio._engine.children import call_workflow as call_workflow
+from durable_trio._engine.children import start_workflow as start_workflow
 from durable_trio._engine.client import Client as Client
 from durable_trio._engine.client import open_client as open_client
 from durable_trio._engine.engine import Engine as Engine
@@ -39,6 +41,7 @@ from durable_trio._errors import StoreError as StoreError
 from durable_trio._errors import StoreFull as StoreFull
 from durable_trio._errors import StoreLocked as StoreLocked
 from durable_trio._errors import WaitTimeout as WaitTimeout
+from durable_trio._info import CompensationInfo as CompensationInfo
 from durable_trio._info import PendingInput as PendingInput
 from durable_trio._info import RunInfo as RunInfo
 from durable_trio._info import StepInfo as StepInfo

@@ -94,6 +94,30 @@ class PendingInput(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime | None
 
 
+class CompensationInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A handler that has run to undo a step.
+
+    Attributes:
+        path: of the step.
+        visit: which visit of the step it was for.
+        handler: the handler's name.
+        status: ``"ok"``, or ``"error"`` if its last attempt failed.
+        attempt: the number of its last attempt.
+        started_at: when that started (aware, UTC).
+        duration: seconds that it took.
+        error: the reason, if it failed: as given to ``Err``, or a ``Failure``.
+    """
+
+    path: str
+    visit: int
+    handler: str
+    status: Literal["ok", "error"]
+    attempt: int
+    started_at: datetime
+    duration: float
+    error: Any = None
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A run, as it stood when it was asked for.
 
@@ -105,13 +129,16 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         input: what the run was started with.
         context: the data as of the last step that is recorded.
         result: the final context of a completed run, else None.
-        error: the reason of the first error in time of a failed run; the reason of a cancelled one.
+        error: the reason of the first error in time of a failed run; the reason of a cancelled one. A run
+            keeps it while its steps are being compensated, and after that.
         errors: step path to reason, every error of a failed run.
         created_at, updated_at, finished_at: aware instants (UTC); ``finished_at`` is None until the end.
         current_step: the path of the step the run is at, or None.
         queue, priority: as given to ``start``.
         parent: the id of the run that started it as a child, or None.
         steps: in the order in which they ended, those under way last; empty in a list of runs.
+        compensations: the handlers that have undone steps, in the order in which they ran; empty in a list
+            of runs.
     """
 
     id: str
@@ -131,3 +158,4 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     parent: str | None = None
     steps: list[StepInfo] = []
+    compensations: list[CompensationInfo] = []

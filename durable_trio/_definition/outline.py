@@ -162,11 +162,7 @@ class _Comparison:
     def chosen(self, place: _Place) -> Iterator[str | None]:
         """The groups of nodes inside it that the run has been in: of a branch, some of its clauses."""
         for clause, nodes in _groups(place.node):
-            if (
-                clause is None
-                or (place.path, clause) in self.choices
-                or any(f"{place.path}/{node['name']}" in self.reached for node in nodes)
-            ):
+            if clause is None or any(f"{place.path}/{node['name']}" in self.reached for node in nodes):
                 yield clause
 
     def is_passed(self, place: _Place) -> bool:

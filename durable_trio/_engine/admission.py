@@ -29,7 +29,8 @@ class Admission:
 
     def enter(self, run: RunState) -> bool:
         """Give the run a place; if none is free, queue it and say False."""
-        if self._free > 0:
+        if self._free > 0 or run.header.parent is not None:
+            # A child gets a place in any case: its parent holds one while it waits for it.
             self._free -= 1
             return True
         self.queue(run)

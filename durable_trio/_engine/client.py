@@ -35,12 +35,13 @@ class Client:
         self,
         status: RunStatus | Collection[RunStatus] | None = None,
         workflow: Workflow | str | None = None,
+        parent: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[RunInfo]:
         """Runs, newest first, without their steps; the arguments are those of ``Engine.list``."""
         name = workflow.name if isinstance(workflow, Workflow) else workflow
-        return await self._reader.call(self._reader.list, status, name, limit, after)
+        return await self._reader.call(self._reader.list, status, name, parent, limit, after)
 
 
 @asynccontextmanager

@@ -164,6 +164,7 @@ class Engine:
         queue: str,
         priority: int,
         at: datetime | None = None,
+        parent: str | None = None,
     ) -> tuple[RunState, bool]:
         self._check_open()
         plan = self.plan_of(workflow)
@@ -183,7 +184,7 @@ class Engine:
         key = self._keys()
         run_id = id_of_key(key) if id is None else id
         header = Header(
-            run_id, plan.workflow, plan.version, plan.fingerprint, self.now(), base, queue, priority
+            run_id, plan.workflow, plan.version, plan.fingerprint, self.now(), base, queue, priority, parent
         )
         run = RunState(self, plan, header, key, self.numbers[plan.workflow])
         if special:
@@ -208,12 +209,25 @@ class Engine:
             self.committer.when_durable(partial(self.workers.take, run))
         return run, True
 
+    def check_startable(self, workflow: Workflow | str, input: Any) -> None:  # noqa: A002
+        """Raise what starting this would raise; record nothing."""
+        inputs.frozen_input(self.codec, self.plan_of(workflow), input)
+
+    def start_child(self, parent: RunState, workflow: Workflow | str, input: Any, child_id: str) -> RunState:  # noqa: A002
+        """Hand over the start of a run for a step of another one, or find it."""
+        header = parent.header
+        child, _ = self._enter(workflow, input, child_id, header.queue, header.priority, parent=parent.id)
+        return child
+
     def _existing(self, run_id: str) -> RunState | None:
         run = self.live.get(run_id)
         if run is None:
             key = self.reader.find(run_id)
             if key is not None:
-                run = self.post.parked(key) or self.ended_run(run_id)
+                try:
+                    run = self.post.parked(key) or self.ended_run(run_id)
+                except RunNotFound:
+                    return None  # an id of the user's own that looks like one of ours
         return run
 
     def ended_run(self, run_id: str) -> RunState:
@@ -327,6 +341,8 @@ class Engine:
     async def cancel(self, run_id: str, reason: Any = None) -> bool:
         """Cancel a run: its steps are cancelled, and whatever happens, it does not complete.
 
+        So are the runs that it has started, if they are still under way.
+
         Returns:
             True if it took effect, False if the run had ended. Either way that is on disk. The steps may
             still be on their way out; ``Run.wait`` waits for the end.
@@ -340,8 +356,16 @@ class Engine:
         if run is None:
             return False
         self._check_open()
+        took_effect = self.cancel_now(run, reason)
+        await self.committer.durable()
+        if took_effect:
+            for child in sorted(run.children):
+                await self.cancel(child, f"run {run_id!r}, which started it, was cancelled")
+        return took_effect
+
+    def cancel_now(self, run: RunState, reason: Any) -> bool:
+        """Hand over the cancellation of a run that has not ended; False if its end is handed over already."""
         if run.ending:
-            await self.committer.durable()
             return False
         if not run.stopped:
             frozen, _ = self.codec.freeze(reason, "reason")
@@ -356,7 +380,6 @@ class Engine:
                 run.scope.cancel(reason=run.halt_cause)
             elif run.status in ("pending", "waiting", "blocked"):
                 end(run, Ending("cancelled", frozen, {}), [])
-        await self.committer.durable()
         return True
 
     async def retry(self, run_id: str) -> Run:
@@ -581,6 +604,7 @@ class Engine:
         self,
         status: RunStatus | Collection[RunStatus] | None = None,
         workflow: Workflow | str | None = None,
+        parent: str | None = None,
         limit: int = 100,
         after: str | None = None,
     ) -> list[RunInfo]:
@@ -589,11 +613,12 @@ class Engine:
         Args:
             status: with this status, or one of these, only.
             workflow: of this workflow only (any version).
+            parent: started by this run only.
             limit: at most so many.
             after: the last id of the page before.
         """
         name = workflow.name if isinstance(workflow, Workflow) else workflow
-        return await self.reader.call(self.reader.list, status, name, limit, after)
+        return await self.reader.call(self.reader.list, status, name, parent, limit, after)
 
 
 def _deletion(key: bytes, run_id: str, workflow: int, status: int) -> Write:

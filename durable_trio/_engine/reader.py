@@ -12,7 +12,7 @@ from durable_trio._engine.ids import key_of_id
 from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
 from durable_trio._info import STATUS_CODES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.view import run_info
+from durable_trio._snapshot.view import Journal, run_info
 from durable_trio._store.base import Store, Stored
 
 _logger = logging.getLogger("durable_trio")
@@ -82,17 +82,40 @@ class Reader:
         self,
         status: RunStatus | Collection[RunStatus] | None,
         workflow: str | None,
+        parent: str | None,
         limit: int,
         after: str | None,
     ) -> list[RunInfo]:
         """A page of runs, newest first. One that cannot be read is left out, and named in the log."""
+        codes = status_codes(status)
+        if parent is None:
+            page = self.page(codes, workflow, limit, after)
+        else:
+            page = self._children(parent, codes, workflow, limit, after)
         infos = []
-        for stored in self.page(status_codes(status), workflow, limit, after):
+        for stored in page:
             try:
                 infos.append(self.info(stored, with_steps=False))
             except StoreCorrupt as error:
                 _logger.error("a run is left out of a list: %s", error)  # noqa: TRY400 - says all
         return infos
+
+    def _children(
+        self, parent: str, codes: Collection[int] | None, workflow: str | None, limit: int, after: str | None
+    ) -> Iterator[Stored]:
+        """The runs that a run has started, newest first: its journal names them."""
+        journal = Journal(self.codec.decode_rows(self.load(parent).rows))
+        keys = [key for child in journal.children.values() if (key := self.find(child)) is not None]
+        before = None if after is None else self.load(after, with_rows=False).run
+        for key in sorted(keys, reverse=True):
+            stored = self._store.load(key) if before is None or key < before else None
+            if stored is None or (codes is not None and stored.status not in codes):
+                continue
+            if workflow is None or self.codec.decode_header(stored.header).workflow == workflow:
+                yield stored
+                limit -= 1
+                if not limit:
+                    return
 
     def page(
         self, codes: Collection[int] | None, workflow: str | None, limit: int, after: str | None = None

@@ -123,6 +123,7 @@ def load_seq(engine: Engine, run: RunState) -> None:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
+        run.children = set(Journal(engine.codec.decode_rows(stored.rows)).children.values())
 
 
 def load_journal(engine: Engine, run: RunState) -> bool:
@@ -136,6 +137,7 @@ def load_journal(engine: Engine, run: RunState) -> bool:
             run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
         run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
         run.restart_deadline(journal.retried)
+        run.children = set(journal.children.values())
         if journal.answered or journal.waiting:
             run.mailbox.answered.update(journal.answered)
             run.mailbox.waiting.update(journal.waiting)
@@ -148,12 +150,22 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         # Somebody was told that it is cancelled; the run's task only has the end left to write.
         run.stopped = True
         run.reason = journal.cancel.reason
+    elif run.header.parent is not None and _was_cancelled(engine, run.header.parent):
+        # A crash came between the parent's cancellation and this run's.
+        run.stopped = True
+        run.reason = f"run {run.header.parent!r}, which started it, was cancelled"
     elif run.header.fingerprint != run.plan.fingerprint:
         difference = _difference(engine, run, journal)
         if difference is not None:
             block(run, difference)
             return False
     return True
+
+
+def _was_cancelled(engine: Engine, run_id: str) -> bool:
+    key = engine.reader.find(run_id)
+    stored = None if key is None else engine.store.load(key, with_rows=False)
+    return stored is not None and stored.status == STATUS_CODES["cancelled"]
 
 
 def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:

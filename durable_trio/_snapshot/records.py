@@ -85,11 +85,12 @@ class Ended(msgspec.Struct, array_like=True, tag=3):
     errors: Any = None  # dict of step path to reason
 
 
-class CancelRequested(msgspec.Struct, array_like=True, tag=4):
+class CancelRequested(msgspec.Struct, array_like=True, tag=4, repr_omit_defaults=True):
     """Somebody was told that the run is cancelled: whatever happens, it ends so."""
 
     at: float
     reason: Any = None
+    compensate: bool = False  # what its steps did is undone first
 
 
 class Retried(msgspec.Struct, array_like=True, tag=5):
@@ -162,6 +163,14 @@ class ChildStarted(msgspec.Struct, array_like=True, tag=11):
     at: float
 
 
+class Failing(msgspec.Struct, array_like=True, tag=12):
+    """The run has failed or is cancelled, and will end when what its steps did is undone: none starts any more."""
+
+    reason: Any  # as of Ended
+    errors: Any
+    at: float
+
+
 Record = (
     Done
     | Attempt
@@ -174,6 +183,7 @@ Record = (
     | Spread
     | Compensated
     | ChildStarted
+    | Failing
 )
 
 # What a Message is (Message.kind).

@@ -7,12 +7,19 @@ pass over the records; the fold shares unchanged values between contexts and cos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_NAMES, RunInfo, StepInfo, StepStatus
+from durable_trio._info import (
+    FIRST_ENDED_CODE,
+    STATUS_NAMES,
+    CompensationInfo,
+    RunInfo,
+    StepInfo,
+    StepStatus,
+)
 from durable_trio._snapshot.records import (
     BRANCH,
     DELTA,
@@ -34,6 +41,7 @@ from durable_trio._snapshot.records import (
     Compensated,
     Done,
     Ended,
+    Failing,
     Header,
     Record,
     Retried,
@@ -60,6 +68,7 @@ class Journal:
             is gone after a ``Retried``.
         attempts: (path, visit) to the last failed attempt of a node that has no outcome yet.
         cancel: set if the run is to be cancelled.
+        failing: set if the steps of the run are being undone, or were.
         ended: set if the run has ended, and was not retried since.
         waiting: (path, visit) to a wait that has begun and is not over.
         answered: (path, visit) to how a wait inside a step that has no outcome yet was answered.
@@ -80,6 +89,7 @@ class Journal:
         "compensated",
         "done",
         "ended",
+        "failing",
         "retried",
         "spread",
         "updated",
@@ -90,6 +100,7 @@ class Journal:
         self.done: dict[_Visit, Done] = {}
         self.attempts: dict[_Visit, Attempt] = {}
         self.cancel: CancelRequested | None = None
+        self.failing: Failing | None = None
         self.ended: Ended | None = None
         self.waiting: dict[_Visit, Waiting] = {}
         self.answered: dict[_Visit, Answered] = {}
@@ -117,6 +128,9 @@ class Journal:
             at = record.at
         elif isinstance(record, CancelRequested):
             self.cancel = record
+            at = record.at
+        elif isinstance(record, Failing):
+            self.failing = record
             at = record.at
         elif isinstance(record, Retried):
             self._retry()
@@ -146,12 +160,17 @@ class Journal:
         return record.at
 
     def _retry(self) -> None:
-        self.ended = self.cancel = None
+        self.ended = self.failing = self.cancel = None
         self.attempts.clear()
         self.waiting.clear()
         for key in [key for key, done in self.done.items() if done.status != OK]:
             if not self._is_settled(*key):
                 del self.done[key]
+
+    @property
+    def over(self) -> Ended | Failing | None:
+        """Set if no step starts any more: how that came about."""
+        return self.ended or self.failing
 
     def _is_settled(self, path: str, visit: int) -> bool:
         """Whether a node above this one ended well: then its errors were dealt with there."""
@@ -189,33 +208,34 @@ def run_info(header: Header, records: Sequence[Record], status_code: int, *, wit
 def _run_info(header: Header, records: Sequence[Record], status_code: int, with_steps: bool) -> RunInfo:
     journal = Journal(records)
     status = STATUS_NAMES[status_code]
-    given = _Given(journal, header.input, records)
+    fold = Fold(journal, header.input, _kinds(journal, records))
     if with_steps:
-        steps = list(_steps(journal, given))
+        steps = list(_steps(journal, fold))
     else:
         steps = []
         for done in journal.done.values():
             if "/" not in done.path:
-                given.value_of(done)
-    ended = journal.ended
+                fold.add(done)
+    ended, over = journal.ended, journal.over
     return RunInfo(
         id=header.id,
         workflow=header.workflow,
         version=header.version,
         status=status,
         input=header.input,
-        context=given.context,
-        result=given.context if status == "completed" else None,
-        error=None if ended is None else ended.reason,
-        errors=dict(ended.errors) if ended is not None and ended.errors else {},
+        context=fold.context,
+        result=fold.context if status == "completed" else None,
+        error=None if over is None else over.reason,
+        errors=dict(over.errors) if over is not None and over.errors else {},
         created_at=_instant(header.created),
         updated_at=_instant(max(header.created, journal.updated)),
         finished_at=None if ended is None else _instant(ended.at),
-        current_step=None if status_code >= FIRST_ENDED_CODE else _current_step(journal),
+        current_step=None if status_code >= FIRST_ENDED_CODE or over is not None else _current_step(journal),
         queue=header.queue,
         priority=header.priority,
         parent=header.parent,
         steps=steps,
+        compensations=[_compensation(done) for done in journal.compensated.values()] if with_steps else [],
     )
 
 
@@ -257,10 +277,11 @@ def _branch_result(journal: Journal, block: Done, path: str, base: dict[Any, Any
     return Ok(data) if branch.status == OK else Err(data)
 
 
-def _steps(journal: Journal, given: _Given) -> Iterator[StepInfo]:
+def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
+    over = journal.over is not None
     for done in journal.done.values():
         ok = done.status == OK
-        value = given.value_of(done)
+        _, value = fold.add(done)
         yield StepInfo(
             path=done.path,
             kind=KIND_NAMES[done.kind],
@@ -274,18 +295,17 @@ def _steps(journal: Journal, given: _Given) -> Iterator[StepInfo]:
         )
     for attempt in journal.attempts.values():
         # What waited for its next attempt when the run ended has no record of its own end.
-        waits = journal.ended is None
         yield StepInfo(
             path=attempt.path,
             visit=attempt.visit,
-            status="retrying" if waits else "cancelled",
+            status="cancelled" if over else "retrying",
             attempt=attempt.attempt,
             started_at=_instant(attempt.started),
             duration=attempt.duration,
             error=attempt.reason,
-            due_at=_instant(attempt.due) if waits else None,
+            due_at=None if over else _instant(attempt.due),
         )
-    for wait in journal.waiting.values() if journal.ended is None else ():
+    for wait in () if over else journal.waiting.values():
         yield StepInfo(
             path=wait.path,
             kind=KIND_NAMES[wait.kind],
@@ -297,24 +317,52 @@ def _steps(journal: Journal, given: _Given) -> Iterator[StepInfo]:
         )
 
 
-class _Given:
-    """Which context each node was given, as far as the records tell; asked for in their order.
+def _compensation(done: Compensated) -> CompensationInfo:
+    return CompensationInfo(
+        path=done.path,
+        visit=done.visit,
+        handler=done.handler,
+        status="ok" if done.status == OK else "error",
+        attempt=done.attempt,
+        started_at=_instant(done.started),
+        duration=done.duration,
+        error=done.reason,
+    )
+
+
+def _kinds(journal: Journal, records: Iterable[Record]) -> dict[str, int]:
+    """The kinds of the nodes, as far as the records tell."""
+    kinds = {record.path: record.kind for record in records if isinstance(record, Done)}
+    kinds.update((path, BRANCH) for path, _ in journal.chosen)
+    kinds.update((path, MAP) for path, _ in journal.spread)
+    return kinds
+
+
+class Fold:
+    """Which context each node was given, and what it passed on; the outcomes are added in their order.
 
     A block's parts all get the context that the block was given, a sequence's each the one that the part
-    before it left. Which of the two a node is, its own record says, and that comes after its parts: while
-    it is under way, what its later parts were given is not clear, and their results are not shown.
+    before it left. Which of the two a node is, its own record says, and that comes after its parts. To
+    whom does not know the definition, what the later parts of a node that is under way were given is not
+    clear, and their results are not shown.
+
+    Args:
+        journal: whose outcomes.
+        base: the run's input.
+        kinds: path to kind, of the nodes that have parts, as far as it is known.
+
+    Attributes:
+        context: what the last node at the top level has left.
     """
 
-    def __init__(self, journal: Journal, base: dict[Any, Any], records: Iterable[Record]) -> None:
+    def __init__(self, journal: Journal, base: dict[Any, Any], kinds: Mapping[str, int]) -> None:
         self._journal = journal
-        self._kinds = {record.path: record.kind for record in records if isinstance(record, Done)}
-        self._kinds.update((path, BRANCH) for path, _ in journal.chosen)
-        self._kinds.update((path, MAP) for path, _ in journal.spread)
+        self._kinds = kinds
         self._next: dict[_Visit, dict[Any, Any] | None] = {}
         self.context = base
 
-    def value_of(self, done: Done) -> Any:
-        """What the node passed on, or its reason; None if that is not clear yet."""
+    def add(self, done: Done) -> tuple[dict[Any, Any] | None, Any]:
+        """What the node was given (None if that is not clear), and what it passed on, or its reason."""
         parent = done.path.rpartition("/")[0]
         given = self._to_parts_of(parent, done.visit)
         value: Any = None
@@ -328,7 +376,7 @@ class _Given:
                     self._next[parent, done.visit] = value
             elif "/" in parent and done.form != SAME:
                 self._next[parent, done.visit] = None
-        return value
+        return given, value
 
     def _to_parts_of(self, path: str, visit: int) -> dict[Any, Any] | None:
         if not path:

@@ -210,9 +210,11 @@ def run_command() -> int:
         status = cli.main(prog_name=program(), standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads the output has had enough. Python would complain about it once more at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _unread()
+    except SystemExit as end:  # so click ends itself when a pipe is broken
+        if isinstance(end.__context__, BrokenPipeError):
+            return _unread()
+        raise
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         return 130
@@ -227,6 +229,12 @@ def run_command() -> int:
     except OSError as error:
         return _refuse(os_error_text(error))
     return status if isinstance(status, int) else 0
+
+
+def _unread() -> int:
+    """Whoever reads the output has had enough. Python would complain about that once more at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 141
 
 
 def _refuse(message: str, usage: click.Context | None = None) -> int:

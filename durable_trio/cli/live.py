@@ -72,12 +72,22 @@ class LiveTree:
         self._live = live
         self._console = console
         self._steps: dict[tuple[str, int], StepInfo] = {}
+        self._begun: dict[tuple[str, int], datetime] = {}
         self._utf8 = is_utf8(console.file)
 
     def update(self, info: RunInfo) -> None:
         """Draw the tree."""
         unrecorded = self._keep(info)
-        lines = rows(list(self._steps.values()), since=self._since, unrecorded=unrecorded, utf8=self._utf8)
+        for key, step in self._steps.items():
+            if step.started_at is not None:
+                self._begun.setdefault(key, step.started_at)  # so that a retry does not move its line
+        lines = rows(
+            list(self._steps.values()),
+            since=self._since,
+            unrecorded=unrecorded,
+            begun=self._begun,
+            utf8=self._utf8,
+        )
         self._live.update(Group(*self._cut(lines)), refresh=True)
 
     def _keep(self, info: RunInfo) -> set[tuple[str, int]]:

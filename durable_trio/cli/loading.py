@@ -11,6 +11,7 @@ import dataclasses
 import enum
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -20,9 +21,9 @@ from typing import NamedTuple
 import msgspec
 
 from durable_trio import Workflow
-from durable_trio.cli.text import CommandError, safe, safe_lines
+from durable_trio.cli.text import CommandError, safe, safe_lines, shorten_middle
 
-_LIBRARY = str(Path(__file__).parent.parent)
+_NOT_THE_USERS = (str(Path(__file__).parent.parent), str(importlib.__file__), "<frozen importlib")
 
 
 class Loaded(NamedTuple):
@@ -70,7 +71,11 @@ def _split(target: str) -> tuple[str, str | None]:
 
 
 def _is_file(source: str) -> bool:
-    return source.endswith(".py") or "/" in source or Path(source).is_file()
+    return source.endswith(".py") or "/" in source or _exists(source)
+
+
+def _exists(source: str) -> bool:
+    return os.path.isfile(source)  # noqa: PTH113 - Path.is_file raises for names that cannot be
 
 
 # -- importing ---------------------------------------------------------------------------------------
@@ -80,13 +85,14 @@ def _import_file(path: Path) -> ModuleType:
     shown = str(path)
     if path.suffix != ".py":
         meant = path.with_name(f"{path.name}.py")
-        hint = f"; did you mean {meant}?" if meant.is_file() else ""
+        hint = f"; did you mean {meant}?" if _exists(str(meant)) else ""
         raise CommandError(f"{path} is not the name of a Python file (.py){hint}")
     try:
         path = path.resolve(strict=True)
         path.open("rb").close()
-    except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise CommandError(f"cannot read {shorten_middle(shown, 200)}: {why}") from None
     name = path.stem
     if name in sys.modules or name in sys.stdlib_module_names:
         raise CommandError(
@@ -122,9 +128,9 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except BaseException as error:  # noqa: BLE001 - as above
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            hint = f"; did you mean the file {name}.py?" if Path(f"{name}.py").is_file() else ""
+            hint = f"; did you mean the file {name}.py?" if _exists(f"{name}.py") else ""
             raise CommandError(
-                f"there is no module {error.name!r} in the current folder or among the installed ones{hint}"
+                f"there is no module {error.name!r:.80} in the current folder or among the installed ones{hint}"
             ) from None
         raise _import_failed(f"module {name}", error, "") from None
 
@@ -157,7 +163,7 @@ def user_traceback(error: BaseException) -> str:
         if part is None:
             continue
         part.stack = traceback.StackSummary.from_list(
-            [frame for frame in part.stack if not frame.filename.startswith((_LIBRARY, "<frozen importlib"))]
+            [frame for frame in part.stack if not frame.filename.startswith(_NOT_THE_USERS)]
         )
         parts += [part.__cause__, part.__context__]
     lines = list(shown.format())

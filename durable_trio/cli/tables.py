@@ -28,7 +28,7 @@ from durable_trio.cli.tree import render, rows
 
 _ID_WIDTH = 40
 _NAME_WIDTH = 32
-_SMALLEST = 12  # what is left of an id or a name in the narrowest terminal
+_SMALLEST = 8  # what is left of an id or a name in the narrowest terminal
 _ERROR_WIDTH = 40  # with less room than this, an error gets a line of its own
 _REASON_WIDTH = 2000
 _DATA_LENGTH = 4000  # characters of a context that are shown
@@ -56,16 +56,16 @@ def console() -> Console:
 def print_runs(infos: list[RunInfo], target: Console) -> None:
     """Print a page of runs, one per line; what is too long for a line is shortened."""
     utf8 = is_utf8(target.file)
-    for line in _run_lines(infos, target.width - 1, utf8=utf8):
+    for line in _run_lines(infos, target.width, utf8=utf8):
         target.print(line, no_wrap=True, overflow="ellipsis" if utf8 else "crop")
 
 
 def _run_lines(infos: list[RunInfo], room: int, *, utf8: bool) -> Iterator[Text]:
     cells, widths = _cells(infos, instant_text)
-    if sum(widths) + 2 * len(widths) > room:  # a whole id is worth more: the next command asks for it
+    if sum(widths) + 2 * (len(widths) - 1) > room:  # a whole id is worth more: the next command asks for it
         cells, widths = _cells(infos, short_instant_text)
     for column in (1, 0):
-        too_much = max(sum(widths) + 2 * len(widths) - room, 0)
+        too_much = max(sum(widths) + 2 * (len(widths) - 1) - room, 0)
         widths[column] = max(widths[column] - too_much, min(widths[column], _SMALLEST))
     beside = room - sum(widths) - 2 * len(widths)
     beneath = beside < _ERROR_WIDTH

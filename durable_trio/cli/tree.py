@@ -5,8 +5,9 @@ A block under way has no record of its own yet. It is shown all the same, as the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rich.text import Text
@@ -46,14 +47,14 @@ class _Node:
         self.path = path
         self.visit = visit
         self.step: StepInfo | None = None
+        self.begun: datetime | None = None
         self.recorded = True
         self.children: list[_Node] = []
 
     def started(self) -> tuple[bool, float]:
         """For sorting; what never started comes last."""
         if self.step is not None:
-            begun = self.step.started_at
-            return (begun is None, begun.timestamp() if begun else 0.0)
+            return (self.begun is None, self.begun.timestamp() if self.begun else 0.0)
         return min((child.started() for child in self.children), default=(True, 0.0))
 
     @property
@@ -69,6 +70,7 @@ def rows(
     *,
     since: datetime | None = None,
     unrecorded: Collection[tuple[str, int]] = (),
+    begun: Mapping[tuple[str, int], datetime] = MappingProxyType({}),
     utf8: bool = True,
 ) -> list[Row]:
     """The tree of these steps, line by line.
@@ -77,6 +79,7 @@ def rows(
         steps: as ``RunInfo.steps`` has them.
         since: what was recorded before this instant is marked as such.
         unrecorded: path and visit of steps that have ended, but have no record on disk yet.
+        begun: path and visit to when a step was first seen to start, which is when its first attempt did.
         utf8: whether more than ASCII can be shown.
     """
     top: list[_Node] = []
@@ -84,6 +87,7 @@ def rows(
     for step in steps:
         node = _node(step.path, step.visit, nodes, top)
         node.step = step
+        node.begun = begun.get((step.path, step.visit), step.started_at)
         node.recorded = (step.path, step.visit) not in unrecorded
     return list(_rows(top, "", since, utf8))
 

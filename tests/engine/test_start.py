@@ -310,3 +310,17 @@ async def test_many_runs_at_the_same_time_do_not_mix_their_data(db, wf):
         for n in range(60):
             nursery.start_soon(one, engine, n)
     assert results == {n: {"n": n, "a": n, "b": n} for n in range(60)}
+
+
+async def test_an_id_may_look_like_one_that_the_engine_makes(db, wf):
+    @wf.step
+    async def only(ctx):
+        return ctx | {"done": True}
+
+    name = "01890a5d-ac96-774b-bcce-b302099a8057"
+    async with open_engine(db, workflows=[wf]) as engine:
+        run = await engine.start(wf, {"n": 1}, id=name)
+        assert (run.id, run.created) == (name, True)
+        again = await engine.start(wf, {"n": 2}, id=name)
+        assert not again.created
+        assert await again.result() == {"n": 1, "done": True}

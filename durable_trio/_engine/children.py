@@ -1,0 +1,142 @@
+"""Runs that a step starts: children.
+
+A child's id follows from its parent's id, the step's path and visit, and the ``ref``: however often the
+step's body runs, it starts one child and gets the same answer. Children do not queue for a place among
+``max_running``: their parents hold places while they wait for them.
+
+A child that is called belongs to the step: if the step is cancelled, so is the child. Cancelling a run
+cancels the children that it has called or started, and that are under way.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import trio
+
+from durable_trio._context import StepScope, scope_of
+from durable_trio._definition.workflow import Workflow
+from durable_trio._engine.handle import Run
+from durable_trio._engine.inputs import check_name
+from durable_trio._engine.run import RunState
+from durable_trio._errors import RunBlocked, RunCancelled, RunFailed
+from durable_trio._retry import seconds
+from durable_trio._snapshot.records import Answered, ChildStarted
+from durable_trio._speedups.context import thaw
+from durable_trio._values import Err, Failure, Ok
+
+_NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
+_CHILD = -1  # tells children from waits where a body's questions are counted
+
+
+async def start_workflow(workflow: Workflow | str, input: Any = None, ref: str | None = None) -> str:  # noqa: A002
+    """Start another run, in a step, and give its id; it is on disk when this returns.
+
+    Args:
+        workflow: a workflow that is registered with the engine, or its name.
+        input: as of ``Engine.start``.
+        ref: tells apart the children that one step starts; by default the workflow's name and a number that
+            counts its children in the order in which the body starts them.
+
+    Raises:
+        RuntimeError: outside a step.
+        DefinitionError, InputError, SnapshotError: as ``Engine.start``.
+    """
+    scope = scope_of("start_workflow")
+    child, _ = await _started(scope, workflow, input, ref)
+    return child.id
+
+
+async def call_workflow(
+    workflow: Workflow | str,
+    input: Any = None,  # noqa: A002
+    ref: str | None = None,
+    timeout: float | timedelta | None = None,
+) -> Ok[dict[str, Any]] | Err[Any]:
+    """Start another run, in a step, and wait for its end.
+
+    Args:
+        workflow: as of ``start_workflow``.
+        input: as of ``start_workflow``.
+        ref: as of ``start_workflow``.
+        timeout: seconds (or a timedelta) to wait for the child in this life of the run; then it is cancelled.
+
+    Returns:
+        ``Ok(result)``, or ``Err``: the reason of a child that failed, a ``Failure`` of type ``"Cancelled"``
+        for one that was cancelled, ``"TimeoutError"`` for one that took too long.
+
+    Raises:
+        RuntimeError: outside a step.
+        DefinitionError, InputError, SnapshotError: as ``Engine.start``.
+
+    A cancellation of the step cancels the child.
+    """
+    scope = scope_of("call_workflow")
+    run: RunState = scope.run
+    bound = None if timeout is None else seconds(timeout, "call_workflow(timeout=...)")
+    child, key = await _started(scope, workflow, input, ref)
+    answered = run.mailbox.answered.get(key)
+    if answered is None:
+        answered = _answer(run, key, await _outcome(run, child, bound))
+    tag, value = answered.payload
+    return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
+
+
+async def _started(
+    scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None
+) -> tuple[RunState, tuple[str, int]]:
+    run: RunState = scope.run
+    engine = run.engine
+    if ref is None:
+        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        count = scope.waited[_CHILD, name] = scope.waited.get((_CHILD, name), 0) + 1
+        ref = f"{name}#{count}"
+    check_name(ref, "ref")
+    assert scope.path is not None
+    child_id = str(uuid.uuid5(_NAMESPACE, json.dumps([run.id, scope.path, scope.visit, ref])))
+    if child_id not in run.children:
+        # Before the child's own record: a child that is there is one that its parent knows of.
+        started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now())
+        engine.check_startable(workflow, given)
+        run.put(engine.codec.encode(started))
+        run.children.add(child_id)
+    child = engine.start_child(run, workflow, given, child_id)
+    await engine.committer.durable()
+    return child, (f"{scope.path}/child:{ref}", scope.visit)
+
+
+async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple[str, Any]:
+    engine = run.engine
+    try:
+        with trio.CancelScope() as limit:
+            if bound is not None:
+                limit.deadline = trio.current_time() + bound
+            return "ok", await Run(engine, child, created=False).result()
+    except trio.Cancelled:
+        if not engine.closing:
+            engine.cancel_now(child, "the step that called it was cancelled")
+        raise
+    except RunFailed as error:
+        return "error", error.error
+    except RunCancelled as error:
+        reason = "the child was cancelled" + ("" if error.reason is None else f": {error.reason}")
+        return "error", Failure(type="Cancelled", message=reason)
+    except RunBlocked as error:
+        return "error", Failure(type="durable_trio.RunBlocked", message=str(error))
+    message = f"child {child.id!r} took longer than {bound:g} s"
+    engine.cancel_now(child, message)
+    return "error", Failure(type="TimeoutError", message=message)
+
+
+def _answer(run: RunState, key: tuple[str, int], outcome: tuple[str, Any]) -> Answered:
+    engine = run.engine
+    payload = list(outcome)
+    record = Answered(*key, engine.now(), False, engine.codec.wire(payload))
+    run.put(engine.codec.encode(record))
+    engine.committer.soon()
+    record.payload = payload
+    run.mailbox.answered[key] = record
+    return record
