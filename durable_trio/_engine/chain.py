@@ -43,7 +43,8 @@ async def run_chain(
             outcome = recalled
         else:
             outcome = await run_node(run, scope, child, current, visit, place)
-            run.put(outcome.record)
+            if outcome.record:
+                run.put(outcome.record)
             if ARMED:
                 failpoint("step.put")
         if outcome.status != OK or outcome.next is not None:

@@ -586,9 +586,15 @@ class Engine:
             RunNotFound: there is no such run.
             StoreCorrupt: its record is damaged.
         """
+        await self._caught_up()
         info = await self.reader.call(self.reader.get, run_id)
         run = self.live.get(run_id)
         return info if run is None else with_live_steps(info, run)
+
+    async def _caught_up(self) -> None:
+        """Let what has happened so far reach the store that is about to be read."""
+        if not self.abandoned and self.failure is None:
+            await self.committer.durable()
 
     def stored_info(self, run_id: str) -> RunInfo:
         """What is recorded of a run, in the types that were recorded.
@@ -618,6 +624,7 @@ class Engine:
             after: the last id of the page before.
         """
         name = workflow.name if isinstance(workflow, Workflow) else workflow
+        await self._caught_up()
         return await self.reader.call(self.reader.list, status, name, parent, limit, after)
 
 

@@ -208,7 +208,8 @@ class Block:
             run.scopes.discard(scope)
             if self._cause is not None:
                 run.engine.stragglers.discard(scope)
-        run.put(outcome.record)
+        if outcome.record:
+            run.put(outcome.record)
         if ARMED:
             failpoint("branch.put")
         self._settle(index, outcome)

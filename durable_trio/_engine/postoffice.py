@@ -104,8 +104,10 @@ class PostOffice:
             return  # cancelled meanwhile, and its end is on its way
         run.seq = -1  # its journal is read again
         run.begun = True
-        self._engine.admission.queue(run)
-        self._engine.admit()
+        if self._engine.draining:
+            return
+        if self._engine.admission.enter(run):
+            self._engine.take_up(run)
 
     def ring(self, key: bytes, instant: int) -> None:
         """A timer fires."""

@@ -36,6 +36,7 @@ _TAKEN_UP = tuple(
 async def recover(engine: Engine) -> None:
     """Queue every run that has not ended, those that had begun first."""
     after: bytes | None = None
+    children: list[RunState] = []
     while True:
         after, page = await engine.reader.call(_headers, engine, after)
         if after is None:
@@ -43,8 +44,14 @@ async def recover(engine: Engine) -> None:
         for stored in page:
             run = taken_over(engine, stored)
             if run is not None and run.status == "pending":
-                engine.admission.queue(run)
+                if run.header.parent is not None:
+                    children.append(run)
+                else:
+                    engine.admission.queue(run)
     await engine.committer.durable()  # who is blocked shows in a list from the start
+    for run in children:
+        engine.admission.enter(run)  # never refused
+        engine.take_up(run)
     engine.admit()
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Outcome(NamedTuple):
     """How a node ended, and the record that says so (encoded, not yet handed over).
 
-    ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
+    ``record`` is empty if it was handed over already. ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
     ``is_context`` is False), or the reason of an error. ``errors`` maps paths to reasons, the node's own
     first; ``next`` is where a Goto leads, or FINISH.
     """
@@ -57,6 +57,7 @@ class RunState(Ledger):
         "at",
         "begun",
         "busy",
+        "compensating",
         "children",
         "deadline",
         "ended",
@@ -74,6 +75,7 @@ class RunState(Ledger):
         "status",
         "stopped",
         "timer",
+        "undoes",
         "waiters",
         "waits",
         "wake_at",
@@ -114,6 +116,9 @@ class RunState(Ledger):
         self.scopes: set[StepScope] = set()  # what is under way, for those who ask
         self.stopped = False  # cancelled: no step starts any more
         self.reason: Any = None  # why it was cancelled
+        self.undoes = False  # if it is cancelled: what its steps did is undone
+        # What it has come to, while what its steps did is undone; from then on it is not ``stopped`` any more.
+        self.compensating: Ending | None = None
         self.ending = False  # its end is handed over
         self.ended: Ending | None = None  # its end is on disk
         self.waiters: list[trio.lowlevel.Task] = []  # for the end, or for that it cannot go on here
@@ -135,12 +140,8 @@ class RunState(Ledger):
         return self._plan
 
     def put(self, *records: bytes) -> None:
-        """Hand records over to the committer, in the order in which things happened.
-
-        An empty one stands for a record that was handed over before.
-        """
-        if all(records):
-            self.engine.committer.put(self, records)
+        """Hand records over to the committer, in the order in which things happened."""
+        self.engine.committer.put(self, records)
 
     @contextmanager
     def idling(self, scope: StepScope, due: float | None, *, stay: bool = False) -> Iterator[None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from durable_trio._context import StepScope
+from durable_trio._definition.nodes import StepNode
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
@@ -17,7 +18,7 @@ from durable_trio._engine.dispatch import run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
 from durable_trio._info import STATUS_CODES
-from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done, Ended
+from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done, Ended, Failing
 from durable_trio._values import Failure
 
 
@@ -38,23 +39,26 @@ async def walk(run: RunState, scope: StepScope) -> None:
         steps += 1
         if steps > plan.max_visits:
             reason = _endless(plan.max_visits, node.name)
-            end(run, Ending("failed", reason, {node.path: reason}), [])
+            give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
         visit = visits[index] = visits.get(index, 0) + 1
         outcome = replayed(run, node, base, visit)
         if outcome is not None:
             records = []
+            fresh = False
         else:
             outcome = await run_node(run, scope, node, base, visit, Place.TOP)
             run.journal = None  # what it may have held for this node is used; there is nothing later
-            records = [outcome.record]
+            records = [outcome.record] if outcome.record else []
+            fresh = True
         ending, index = _next(plan, index, outcome)
         if run.stopped:
             run.put(*records)
         elif ending is not None:
-            end(run, ending, records)
+            finish = end if ending.status == "completed" else give_up
+            finish(run, ending, records)
             return
-        elif records:
+        elif fresh:
             run.put(*records)
             if ARMED:
                 failpoint("step.put")
@@ -87,12 +91,15 @@ def _endless(max_visits: int, name: str) -> Failure:
 
 def walk_off(run: RunState, scope: StepScope) -> None:
     """End a run that was cancelled or has expired; the step that this interrupted is recorded with it."""
+    finish = give_up
     if run.stopped:
         ending = Ending("cancelled", run.reason, {})
+        if not run.undoes:
+            finish = end
     else:
         reason = Failure(type="TimeoutError", message=run.halt_cause)
         ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
-    end(run, ending, _interrupted(run, scope))
+    finish(run, ending, _interrupted(run, scope))
 
 
 def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
@@ -116,6 +123,25 @@ def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
     return [engine.codec.encode(record)]
 
 
+def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
+    """End a run that has failed or is cancelled; if steps of its workflow can be undone, that comes first.
+
+    Whether there is anything to undo is found out when the run is ``compensating``.
+    """
+    nodes = run.plan.by_path.values()
+    if not any(isinstance(node, StepNode) and node.compensate is not None for node in nodes):
+        end(run, ending, records)
+        return
+    engine = run.engine
+    codec = engine.codec
+    run.compensating = ending
+    run.stopped = False
+    run.status = "compensating"
+    errors = codec.wire(ending.errors) if ending.errors else None
+    failing = codec.encode(Failing(codec.wire(ending.value), errors, engine.now()))
+    engine.committer.put(run, [*filter(None, records), failing], STATUS_CODES["compensating"])
+
+
 def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     """Hand over the terminal state; those who wait are told when it is on disk, in every mode."""
     engine = run.engine
@@ -124,8 +150,8 @@ def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     reason = None if ending.status == "completed" else codec.wire(ending.value)
     errors = codec.wire(ending.errors) if ending.errors else None
     code = STATUS_CODES[ending.status]
-    records.append(codec.encode(Ended(code, engine.now(), reason, errors)))
-    engine.committer.put(run, records, code)
+    ended = codec.encode(Ended(code, engine.now(), reason, errors))
+    engine.committer.put(run, [*filter(None, records), ended], code)
     if ARMED:
         failpoint("end.put")
     engine.committer.when_durable(partial(engine.ended, run, ending))

@@ -14,6 +14,7 @@ import trio
 
 from durable_trio._context import StepScope, current_scope
 from durable_trio._engine.body import is_cancellation
+from durable_trio._engine.compensate import compensate
 from durable_trio._engine.recovery import block
 from durable_trio._engine.run import RunState
 from durable_trio._engine.walk import walk, walk_off
@@ -78,19 +79,22 @@ class _Worker:
     async def _take_to_end(self, cancellation: trio.CancelScope, scope: StepScope) -> None:
         """Run what was taken until it has ended or was cancelled; raises only a cancellation of the engine.
 
+        A run whose steps are to be undone is taken once more: a cancellation of the run, or its timeout, may
+        have used the scope up, and does not concern the compensations.
+
         The run is this call's own variable: an idle worker must not keep the last one alive.
         """
         engine = self._engine
         run, self._run = self._run, None
         assert run is not None
         run.scope = cancellation
-        if run.deadline is not None:
+        if run.deadline is not None and run.compensating is None:
             cancellation.deadline = trio.current_time() + max(run.deadline - engine.now(), 0.0)
         run.enter(scope)
         run.busy = 1
         run.parking = halted = False
         try:
-            await walk(run, scope)
+            await (walk if run.compensating is None else compensate)(run, scope)
         except StoreError as error:
             # If the engine has failed, nothing can be recorded any more. If it has not, what was recorded
             # of this run does not make sense; the others go on.
@@ -111,8 +115,11 @@ class _Worker:
         if not run.ending and run.status != "blocked" and engine.failure is None:
             if halted:
                 walk_off(run, scope)
-            else:
+            elif run.compensating is None:
                 engine.park(run)
+            if run.compensating is not None and not run.ending:
+                self._run = run
+                return
         engine.left()
 
     def _abort(self, _raise_cancel: Any) -> trio.lowlevel.Abort:

@@ -53,7 +53,20 @@ and sets as arrays, Ok(v) as {"ok": v}, Err(r) as {"error": r}.
 """
 
 
+class _UnreadError(Exception):
+    """Whoever reads the output has had enough."""
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would exit with the status of a failed run
+            raise _UnreadError from error
+
+
 @click.group(
+    cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_EPILOG,
@@ -156,7 +169,7 @@ async def _page(
     db: str, status: Any, workflow: Workflow | str | None, limit: int, after: str | None
 ) -> list[RunInfo]:
     async with open_client(db) as client:
-        return await client.list(status, workflow, limit, after)
+        return await client.list(status=status, workflow=workflow, limit=limit, after=after)
 
 
 @cli.command(short_help="Show one run: its steps, context and error.")
@@ -209,12 +222,10 @@ def run_command() -> int:
     try:
         status = cli.main(prog_name=program(), standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _unread()
-    except SystemExit as end:  # so click ends itself when a pipe is broken
-        if isinstance(end.__context__, BrokenPipeError):
-            return _unread()
-        raise
+    except (_UnreadError, BrokenPipeError):
+        # Python would complain once more, at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (click.Abort, KeyboardInterrupt):
         say("interrupted")
         return 130
@@ -229,12 +240,6 @@ def run_command() -> int:
     except OSError as error:
         return _refuse(os_error_text(error))
     return status if isinstance(status, int) else 0
-
-
-def _unread() -> int:
-    """Whoever reads the output has had enough. Python would complain about that once more at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 141
 
 
 def _refuse(message: str, usage: click.Context | None = None) -> int:

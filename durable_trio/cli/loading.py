@@ -130,7 +130,7 @@ def _import_module(name: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             hint = f"; did you mean the file {name}.py?" if _exists(f"{name}.py") else ""
             raise CommandError(
-                f"there is no module {error.name!r:.80} in the current folder or among the installed ones{hint}"
+                f"there is no module {error.name!r:.80} in the current folder or installed{hint}"
             ) from None
         raise _import_failed(f"module {name}", error, "") from None
 

@@ -6,8 +6,8 @@ The way of one *episode*:
 ``worker``     ... which opens the engine on the database, starts the scenario's runs and waits for their ends
 ``bodies``     what the steps do: a script says how each attempt ends; each execution returns another value
 ``scenarios``  the workflows and the runs of each scenario
-``effects``    the effects journal: one ``os.write`` per line to an ``O_APPEND`` file, which a SIGKILL cannot lose
-``faults``     how a boot ends: a failpoint, a line of the journal, a moment, a system call (``shim.c``), SIGTERM
+``effects``    the effects journal: one ``os.write`` per line to an ``O_APPEND`` file, which no SIGKILL loses
+``faults``     how a boot ends: a failpoint, a line of the journal, a moment, a write (``shim.c``), SIGTERM
 ``dumps``      what is on the disk after each boot, from a copy that nothing has recovered yet
 ``model``      the episode as plain data
 ``checker``    a pure function from that data to violations; ``check_*`` hold the invariants by number

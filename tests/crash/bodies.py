@@ -38,7 +38,7 @@ from .values import digest, sample
 _LONG = 60.0  # seconds; nobody waits for it to pass
 
 
-class Mishap(Exception):  # noqa: N818 - it is one
+class Mishap(Exception):
     """What a body raises."""
 
 
@@ -204,7 +204,7 @@ async def _pause(scene: Scene) -> None:
                 await trio.sleep(_LONG)
             finally:
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(scene.rng.random() * 0.003)
+                    await trio.sleep(scene.rng.random() * 0.01)
         case "stubborn":
             with contextlib.suppress(trio.Cancelled):
                 await trio.sleep(_LONG)
@@ -217,5 +217,3 @@ async def _pause(scene: Scene) -> None:
             length = scene.rng.choice((None, 0, 0, 0.0005, 0.001, 0.003))
             if length is not None:
                 await trio.sleep(length)
-
-

@@ -9,7 +9,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+import lmdb
 
 from durable_trio import StoreError
 from durable_trio._definition.nodes import Node as PlanNode
@@ -20,16 +21,13 @@ from durable_trio._engine.reader import Reader
 from durable_trio._info import STATUS_NAMES, RunInfo
 from durable_trio._snapshot import records as stored_records
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.records import NODE_STATUS_NAMES
+from durable_trio._snapshot.records import KIND_NAMES, NODE_STATUS_NAMES
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._store.batch import read_state
-from durable_trio._store.environment import Reading
 from durable_trio._store.lmdb import LmdbStore, open_lmdb
 
 from .model import Attempt, Cancel, Done, Dump, Ended, Index, Node, Record, RunDump, Tree
 from .values import Address, Colour, Parcel, digest, own
 
-_KINDS = ("step", "parallel", "sequence")
 _CODEC = Codec(TypeRegistry([Address, Colour, Parcel], lenient=True))
 
 
@@ -50,7 +48,7 @@ def read(database: Path) -> Dump:
     except StoreError as error:
         return Dump(error=f"{type(error).__name__}: {error}")
     try:
-        index = _index(store)
+        index = _index(database, store)
         return Dump({run.id: run for run in _runs(store, index)}, index)
     except StoreError as error:
         return Dump(error=f"{type(error).__name__}: {error}")
@@ -94,7 +92,7 @@ def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Reco
                 yield Done(
                     path,
                     visit,
-                    _KINDS[record.kind],
+                    KIND_NAMES[record.kind],
                     NODE_STATUS_NAMES[record.status],
                     record.attempt,
                     own(value, leaf) if known else None,
@@ -109,31 +107,41 @@ def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Reco
                 yield Cancel()
 
 
-def _index(store: LmdbStore) -> Index:
-    tables = store._environment.tables
-    with Reading(store._environment) as txn:
-
-        def items(table: Any) -> list[tuple[bytes, bytes]]:
-            with txn.cursor(table) as cursor:
-                return [(bytes(key), bytes(value)) for key, value in cursor]
-
-        entries = tuple(
-            (key[3:].hex(), int.from_bytes(key[:2]), STATUS_NAMES[key[2]]) for key, _ in items(tables.statuses)
-        )
-        aliases = {key.decode(): value[-16:].hex() for key, value in items(tables.aliases)}
-        keys = [key for key, _ in items(tables.runs)]
-        _, counts = read_state(txn, tables)
-    names = {alias: key for key, alias in aliases.items()}
+def _index(database: Path, store: LmdbStore) -> Index:
+    tables = _raw_tables(database)
+    entries = tuple(
+        (key[3:].hex(), int.from_bytes(key[:2]), STATUS_NAMES[key[2]]) for key, _ in tables["statuses"]
+    )
+    aliases = {key.decode(): value[-16:].hex() for key, value in tables["aliases"]}
+    names = {key: alias for alias, key in aliases.items()}
     runs: dict[str, tuple[str, int]] = {}
-    for key in keys:
+    for key, _ in tables["runs"]:
         try:
             stored = store.load(key, with_rows=False)
             assert stored is not None
             runs[key.hex()] = (_CODEC.decode_header(stored.header).id, stored.workflow)
         except StoreError:
             runs[key.hex()] = (names.get(key.hex(), "?"), -1)
-    counted = {(number, STATUS_NAMES[status]): count for (number, status), count in counts.items() if count}
-    return Index(entries, aliases, runs, counted)
+    counts = {(number, STATUS_NAMES[status]): count for (number, status), count in store.counts().items()}
+    return Index(entries, aliases, runs, {pair: count for pair, count in counts.items() if count})
+
+
+def _raw_tables(database: Path) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Keys and sealed values as LMDB has them, from a second copy: one process opens a file only once."""
+    copy = database.with_name(f"{database.name}-raw")
+    copy.mkdir()
+    shutil.copyfile(database / "data.mdb", copy / "data.mdb")
+    env = lmdb.open(str(copy), max_dbs=16, create=False, lib_version=0, map_size=1 << 28)
+    try:
+        found = {}
+        for name in ("statuses", "aliases", "runs"):
+            table = env.open_db(name.encode(), create=False)
+            with env.begin(db=table) as txn:
+                found[name] = [(bytes(key), bytes(value)) for key, value in txn.cursor()]
+        return found
+    finally:
+        env.close()
+        shutil.rmtree(copy)
 
 
 def tree_of(workflow: Workflow) -> Tree:

@@ -24,31 +24,58 @@ class Effects:
     Args:
         path: the file, shared by all boots of an episode.
         boot: the number of this boot.
-        at: after which line of this boot ``fault`` is called, counted from 1; 0: never.
+        at: after which line of this boot ``fault`` is called: ``"40"`` is the 40th, ``"enter:3"`` the third
+            of that kind; empty: never.
         fault: what then happens.
     """
 
-    def __init__(self, path: str, boot: int, at: int = 0, fault: Callable[[], None] | None = None) -> None:
+    def __init__(self, path: str, boot: int, at: str = "", fault: Callable[[], None] | None = None) -> None:
         self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.boot = boot
         self.watchers: list[Callable[[str, str, str], None]] = []
-        self._at = at
+        kind, _, number = at.rpartition(":")
+        self._at = (kind, int(number or 0))
         self._fault = fault
+        self._of_kind = itertools.count(1)
         self._count = itertools.count(1)  # shared with the threads of plain steps; next() is atomic
 
     def write(
-        self, kind: str, run: str = "", path: str = "", visit: int = 0, attempt: int = 0, value: Any = None,
+        self,
+        kind: str,
+        run: str = "",
+        path: str = "",
+        visit: int = 0,
+        attempt: int = 0,
+        value: Any = None,
         more: Any = None,
     ) -> str:
         """Append a line. Gives its nonce: no other line of the episode has it."""
         seq = next(self._count)
-        fields = [self.boot, seq, time.monotonic_ns(), time.time(), kind, run, path, visit, attempt, value, more]
+        fields = [
+            self.boot,
+            seq,
+            time.monotonic_ns(),
+            time.time(),
+            kind,
+            run,
+            path,
+            visit,
+            attempt,
+            value,
+            more,
+        ]
         os.write(self.fd, json.dumps(fields).encode() + b"\n")
-        if seq == self._at and self._fault is not None:
+        if self._fault is not None and self._is_at(kind, seq):
             self._fault()
         for watcher in self.watchers:
             watcher(kind, run, path)
         return f"{self.boot}.{seq}"
+
+    def _is_at(self, kind: str, seq: int) -> bool:
+        wanted, number = self._at
+        if not wanted:
+            return seq == number
+        return kind == wanted and next(self._of_kind) == number
 
 
 def kill_self() -> None:

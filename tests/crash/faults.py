@@ -16,6 +16,7 @@ from durable_trio._engine import _failpoints
 
 from .effects import Effects, kill_self, terminate_self
 
+_FLAGS = ("-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
 _SHIM = Path(__file__).with_name("shim.c")
 
 
@@ -26,7 +27,7 @@ class Fault(NamedTuple):
 
     ``none``       nothing; it lives until all runs have ended.
     ``failpoint``  SIGKILL at ``name:n`` of ``durable_trio._engine._failpoints``.
-    ``line``       SIGKILL as soon as it has written that many lines of the effects journal.
+    ``line``       SIGKILL as soon as it has written that line of the effects journal (see ``Effects``).
     ``time``       SIGKILL after that many milliseconds.
     ``shim``       at the n-th write or sync of data.mdb: ``operation:n:action:argument`` (see ``shim.c``).
     ``sigterm``    SIGTERM at a line; it drains, and exits.
@@ -52,9 +53,13 @@ class Fault(NamedTuple):
 
     @property
     def label(self) -> str:
-        """By what the kills are counted."""
+        """By what it is counted."""
+        if self.kind == "none":
+            return self.before
         if self.kind == "failpoint":
             return f"failpoint {self.at.partition(':')[0]}"
+        if self.kind == "line":
+            return f"after {self.at.partition(':')[0]}" if ":" in self.at else "after any line"
         if self.kind == "shim":
             operation, _, action, _ = self.at.split(":")
             return f"{_ACTIONS[action]} {_OPERATIONS[operation]}"
@@ -77,19 +82,16 @@ def build_shim(folder: Path) -> Path:
     library = folder / "shim.so"
     compiler = (sysconfig.get_config_var("CC") or "cc").split()
     subprocess.run(
-        [*compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library, _SHIM, "-ldl"], check=True
+        [*compiler, *_FLAGS, "-o", library, _SHIM, "-ldl"],
+        check=True,
     )
     return library
 
 
 def arm(fault: Fault, boot: int, journal: Path) -> Effects:
-    """In the child, before anything is opened: see to it that the fault happens; gives its effects journal."""
-    line = 0
-    act = None
-    if fault.kind in {"line", "sigterm"}:
-        line = int(fault.at)
-        act = kill_self if fault.kind == "line" else terminate_self
-    effects = Effects(str(journal), boot, line, act)
+    """In the child, before anything is opened: see to it that the fault happens; gives its journal."""
+    act = {"line": kill_self, "sigterm": terminate_self}.get(fault.kind)
+    effects = Effects(str(journal), boot, fault.at if act is not None else "", act)
     if fault.kind == "failpoint":
         set_failpoint(DURABLE_TRIO_FAILPOINT=fault.at)
     elif fault.kind == "count":
@@ -111,7 +113,9 @@ def _arm_shim(
     operation: str, number: int, action: str, argument: int, effects: Effects, boot: int, journal: Path
 ) -> None:
     kind = "fault" if action in "ed" else "dying"
-    fields = json.dumps([boot, 0, "@", 0.0, kind, "", "", 0, 0, f"{operation}:{number}:{action}:{argument}", None])
+    fields = json.dumps(
+        [boot, 0, "@", 0.0, kind, "", "", 0, 0, f"{operation}:{number}:{action}:{argument}", None]
+    )
     line = fields.replace("%", "%%").replace('"@"', "%lld") + "\n"
     ctypes.CDLL(None).crash_arm(
         ctypes.c_char(operation.encode()),
@@ -133,5 +137,3 @@ def set_failpoint(**environment: str) -> None:
             module.failpoint = _failpoints.failpoint
             if hasattr(module, "ARMED"):
                 module.ARMED = _failpoints.ARMED
-
-

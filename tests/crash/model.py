@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 OK, ERROR, CANCELLED, TIMED_OUT, NEVER_STARTED = "ok", "error", "cancelled", "timed_out", "never_started"
@@ -33,7 +35,9 @@ class Line(NamedTuple):
     def __str__(self) -> str:
         what = " ".join(str(part) for part in (self.run, self.path) if part)
         which = f" visit {self.visit} attempt {self.attempt}" if self.visit else ""
-        return f"line {self.number} (boot {self.boot}): {self.kind} {what}{which} {_shown(self.value)}".rstrip()
+        return (
+            f"line {self.number} (boot {self.boot}): {self.kind} {what}{which} {_shown(self.value)}".rstrip()
+        )
 
 
 class Done(NamedTuple):
@@ -117,15 +121,15 @@ class Index(NamedTuple):
     """The raw tables: (run key, workflow number, status name), alias to key, key to (id, workflow number)."""
 
     entries: tuple[tuple[str, int, str], ...] = ()
-    aliases: dict[str, str] = {}
-    runs: dict[str, tuple[str, int]] = {}
-    counts: dict[tuple[int, str], int] = {}
+    aliases: Mapping[str, str] = MappingProxyType({})
+    runs: Mapping[str, tuple[str, int]] = MappingProxyType({})
+    counts: Mapping[tuple[int, str], int] = MappingProxyType({})
 
 
 class Dump(NamedTuple):
     """The store after a boot (or, as ``fault``, at the moment of a fault)."""
 
-    runs: dict[str, RunDump] = {}
+    runs: Mapping[str, RunDump] = MappingProxyType({})
     index: Index = Index()
     error: str | None = None  # why the database could not be read at all
 
@@ -187,8 +191,8 @@ class Episode(NamedTuple):
     boots: list[Boot]
     lines: list[Line]
     dumps: list[Dump]
-    damaged: dict[str, int] = {}
-    faults: dict[int, Dump] = {}  # by boot: what was on the disk at the moment of the fault
+    damaged: Mapping[str, int] = MappingProxyType({})
+    faults: Mapping[int, Dump] = MappingProxyType({})  # by boot: the store as the fault found it
 
     def before(self, boot: int) -> Dump:
         """What was on the disk when a boot began."""
@@ -207,7 +211,9 @@ class Violation(NamedTuple):
 
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""
-        return f"[{self.invariant}] run {self.run!r}{where}: {self.message}\n    {self.first}\n    {self.second}"
+        return (
+            f"[{self.invariant}] run {self.run!r}{where}: {self.message}\n    {self.first}\n    {self.second}"
+        )
 
 
 class Findings:
@@ -218,7 +224,14 @@ class Findings:
         self.looked: Counter[int] = Counter()
 
     def expect(
-        self, condition: bool, invariant: int, run: str, path: str, message: str, first: Any = "", second: Any = ""
+        self,
+        condition: bool,
+        invariant: int,
+        run: str,
+        path: str,
+        message: str,
+        first: Any = "",
+        second: Any = "",
     ) -> bool:
         """Look at one thing; gives whether it is as it must be."""
         self.looked[invariant] += 1

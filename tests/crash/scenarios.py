@@ -91,7 +91,7 @@ def _tries() -> Workflow:
     """Steps that are tried again, one after the other."""
     wf = Workflow("tries")
     wf.step(play, name="flaky", retry=_quickly(4, backoff="constant", base=0.003))
-    wf.step(play, name="patient", retry=_quickly(3, backoff="constant", base=0.06, jitter=False))
+    wf.step(play, name="patient", retry=_quickly(3, backoff="constant", base=0.09, jitter=False))
     wf.step(play_plainly, name="plainly", retry=_quickly(3))
     wf.step(play, name="hanging", retry=_quickly(3), timeout=0.006)
     with wf.parallel(name="both", into=decide):
@@ -126,7 +126,13 @@ class Scenario(NamedTuple):
     max_running: int = 1000
 
 
-_LOOP = {"pay": "raise:1", "checks": "goto:open:2", "again": "goto:checks:4", "close": "finish", "box": "err:2"}
+_LOOP = {
+    "pay": "raise:1",
+    "checks": "goto:open:2",
+    "again": "goto:checks:4",
+    "close": "finish",
+    "box": "err:2",
+}
 _LOSSES = {"stock": "err", "pay": "raise", "ribbon": "raise", "card": "deep", "notify": "ok", "mail": "fatal"}
 _FAILED, _EITHER = ("failed",), ("completed", "failed")
 
@@ -149,10 +155,12 @@ _race_runs = (
 _quorum_runs = (
     RunSpec("vote", "quorum", 1, {"ann": "slow", "bob": "raise:1", "hare": "slow", "too_late": "slow"}),
     RunSpec("sole", "quorum", 2, {"ann": "raise", "eve": "stubborn", "steady": "slow", "few_3": "err:1"}),
-    RunSpec("lost", "quorum", 3, {name: "fatal" for name in ("ann", "bob", "cem", "dot")}, _EITHER),
+    RunSpec("lost", "quorum", 3, dict.fromkeys(("ann", "bob", "cem", "dot"), "fatal"), _EITHER),
 )
 _tries_runs = (
-    RunSpec("flaky", "tries", 1, {"flaky": "raise:3", "hanging": "hang:1", "this": "err:3", "plainly": "err:1"}),
+    RunSpec(
+        "flaky", "tries", 1, {"flaky": "raise:3", "hanging": "hang:1", "this": "err:3", "plainly": "err:1"}
+    ),
     RunSpec("patient", "tries", 2, {"patient": "raise:1", "that": "raise:3"}),
     RunSpec("spent", "tries", 3, {"flaky": "err:1", "last": "raise"}, _FAILED),
     RunSpec("stuck", "tries", 4, {"hanging": "hang"}, _FAILED),

@@ -24,8 +24,9 @@ from .effects import Effects
 from .scenarios import CHANGED, SCENARIOS, WORKFLOWS
 from .values import Address, Colour, Parcel, digest
 
-
 STORE_ERROR = 3  # the exit status of a life that the store ended
+
+GRACE = 0.15  # seconds that a SIGTERM leaves to the bodies that are under way
 
 
 class Life(NamedTuple):
@@ -54,6 +55,8 @@ async def _main(life: Life, effects: Effects) -> None:
     scenario = SCENARIOS[life.scenario]
     runs = {run.id: run for run in scenario.runs}
     stage.set(effects, runs)
+    # Before the engine is opened: a recovered run may be there at once.
+    reached = {run.id: _watch(effects, run) for run in runs.values() if run.cancel is not None}
     workflows = (CHANGED if life.changed else WORKFLOWS).values()
     types = [Address, Colour, Parcel]
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -65,26 +68,24 @@ async def _main(life: Life, effects: Effects) -> None:
                 nursery.start_soon(_terminate, signals, engine, effects, nursery.cancel_scope)
                 async with trio.open_nursery() as drivers:
                     for run in runs.values():
-                        drivers.start_soon(_drive, engine, effects, run)
+                        drivers.start_soon(_drive, engine, effects, run, reached.get(run.id))
                 nursery.cancel_scope.cancel()
 
 
 async def _terminate(signals: Any, engine: Engine, effects: Effects, scope: trio.CancelScope) -> None:
     async for _ in signals:
         effects.write("sigterm")
-        await engine.drain()
-        effects.write("drained")
+        with trio.move_on_after(GRACE) as limit:
+            await engine.drain()
+        effects.write("drained", value=not limit.cancelled_caught)
         scope.cancel()
         return
 
 
-async def _drive(engine: Engine, effects: Effects, spec: RunSpec) -> None:
+async def _drive(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.Event | None) -> None:
     """What the owner of a run does, and is told."""
-    reached = trio.Event()
-    if spec.cancel is not None:
-        _watch(effects, spec, reached)
     async with trio.open_nursery() as nursery:
-        if spec.cancel is not None:
+        if reached is not None:
             nursery.start_soon(_cancel, engine, effects, spec, reached)
         try:
             run = await engine.start(spec.workflow, spec.input, id=spec.id)
@@ -109,8 +110,9 @@ async def _drive(engine: Engine, effects: Effects, spec: RunSpec) -> None:
         nursery.cancel_scope.cancel()
 
 
-def _watch(effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
-    """Set the event when the line is written at which the run is to be cancelled."""
+def _watch(effects: Effects, spec: RunSpec) -> trio.Event:
+    """An event that is set when the line is written at which the run is to be cancelled."""
+    reached = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
     def watch(kind: str, run: str, path: str) -> None:
@@ -118,6 +120,7 @@ def _watch(effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
             token.run_sync_soon(reached.set, idempotent=True)
 
     effects.watchers.append(watch)
+    return reached
 
 
 async def _cancel(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.Event) -> None:

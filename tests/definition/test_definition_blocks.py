@@ -108,7 +108,7 @@ class TestNames:
     def test_the_name_it_would_have_may_be_taken(self, wf, mistake):
         wf.step(a, name="parallel_b")
         with mistake(
-            "'parallel_b' is taken by the step", "called after its first branch", "name= of its own"
+            "'parallel_b' is taken by the step", "called after the first step in it", "name= of its own"
         ):
             with wf.parallel():  # <-
                 wf.step(b)
@@ -126,7 +126,7 @@ class TestNames:
             wf.step(a, name="parallel_b")  # <-
 
     def test_the_name_it_would_have_may_be_too_long(self, wf, mistake):
-        with mistake("longer than 200 characters; give the block a name="):
+        with mistake("longer than 200 characters; give the parallel block a name="):
             with wf.parallel():  # <-
                 wf.step(b, name="b" * 195)
 
@@ -174,7 +174,7 @@ class TestKeys:
             with mistake("parallel block 'stock': the result key 'stock' is taken"):
                 with wf.parallel(name="stock"):  # <-
                     raise AssertionError("the body must not run")
-            with mistake("called after its first branch: the result key", "'parallel_x' is taken"):
+            with mistake("called after the first step in it: the result key", "'parallel_x' is taken"):
                 wf.step(d, returns="parallel_x")
                 with wf.parallel():  # <-
                     wf.step(b, name="x")
@@ -319,13 +319,13 @@ class TestInto:
 
     def test_not_before_the_with(self, wf, mistake):
         block = wf.parallel()
-        with mistake("the block is not opened yet; write `with wf.parallel() as block:`"):
+        with mistake("the parallel block is not opened yet; write `with wf.parallel() as block:`"):
             block.into(decide)  # <-
 
     def test_not_of_a_block_whose_body_raised(self, wf, mistake):
         with pytest.raises(ZeroDivisionError), wf.parallel() as block:
             _ = 1 / 0
-        with mistake("the body of the block raised"):
+        with mistake("the body of the parallel block raised, so it is not part of the workflow"):
             block.into(decide)  # <-
 
 
@@ -413,7 +413,7 @@ class TestBodies:
             with mistake("it was used in a `with` before"):
                 with block:  # <-
                     raise AssertionError("the body must not run")
-        with mistake("parallel block 'p': it was used in a `with` before; make a new block"):
+        with mistake("parallel block 'p': it was used in a `with` before; make another for each"):
             with block:  # <-
                 raise AssertionError("the body must not run")
         assert shape(wf) == [("p", ["p/a"])]

@@ -1,7 +1,6 @@
 """``explain_difference``: does what is recorded still mean the same?
 
-Definitions are written as text, one node per line, indented by nesting: ``name`` is a step, ``name:`` a
-parallel block, ``name>`` a sequence; ``name=key`` and ``name>=key`` give a result key.
+The definitions are written as ``outline_texts.py`` says.
 """
 
 from __future__ import annotations
@@ -11,35 +10,9 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from outline_texts import outline
 
-from durable_trio._definition.plan import compile_plan, explain_difference
-from durable_trio._definition.workflow import Workflow
-
-
-async def body(ctx): ...
-
-
-def outline(text):
-    wf = Workflow("orders")
-    lines = [line for line in text.splitlines() if line.strip()]
-    margin = min(len(line) - len(line.lstrip()) for line in lines)
-
-    def declare(depth):
-        while lines and (len(lines[0]) - len(lines[0].lstrip()) - margin) // 2 == depth:
-            name, _, key = lines.pop(0).strip().partition("=")
-            if name.endswith(":"):
-                with wf.parallel(name=name[:-1]):
-                    declare(depth + 1)
-            elif name.endswith(">"):
-                with wf.sequence(name[:-1], returns=key or None):
-                    declare(depth + 1)
-            else:
-                wf.step(body, name=name, returns=key or None)
-
-    declare(0)
-    assert not lines
-    return compile_plan(wf).outline
-
+from durable_trio._definition.plan import explain_difference
 
 OLD = """
 a
@@ -146,6 +119,11 @@ def test_what_keeps_its_meaning(new, recorded):
             "a\nchecks:\n  ship>\n    new\n    pack\n    send",
             ["checks/ship/pack"],
             "step 'new' is new and comes before step 'pack', which is recorded",
+        ),
+        (
+            "a\nchecks:\n  ship>\n    pack\n    send\n    new",
+            ["checks/ship/pack", "checks/ship/send", "checks/ship"],
+            "step 'new' is new inside sequence 'ship', which the run has passed",
         ),
         ("b\na", ["a"], "step 'b' came after step 'a', which is recorded, and now comes before it"),
         ("c\nb", ["c"], "step 'b' came before step 'c', which is recorded, and now comes after it"),

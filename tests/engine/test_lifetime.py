@@ -353,3 +353,20 @@ async def test_more_runs_than_a_page_are_recovered(disk, wf):
         for n in range(2100):
             await (await engine.start(wf, id=f"r{n}")).result()
     assert sorted(entered) == list(range(2100))
+
+
+async def test_a_cancellation_while_an_engine_is_being_opened_is_delivered_and_leaves_nothing_open(db, holding):
+    entered = []
+
+    def clock():
+        scope.cancel()  # the clock is asked before the engine has begun
+        return 1_700_000_000.0
+
+    with trio.CancelScope() as scope:
+        async with open_engine(db, workflows=[holding], clock=clock):
+            entered.append(1)
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert entered == []
+    async with open_engine(db, workflows=[holding]):
+        pass

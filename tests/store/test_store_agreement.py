@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from durable_trio._store.base import Write
+from durable_trio._store.datafile import verify_data_file
 from durable_trio._store.lmdb import open_lmdb
 from durable_trio._store.memory import MemoryStore
 
@@ -19,7 +20,7 @@ STATUSES = st.sampled_from([1, 2, 3, 16, 255])
 WORKFLOWS = st.sampled_from([0, 1, 258])
 LIMITS = st.integers(1, 15)
 CHANGES = st.lists(
-    st.tuples(NUMBERS, STATUSES, WORKFLOWS, st.sampled_from("nrsd"), st.binary(max_size=40)),
+    st.tuples(NUMBERS, STATUSES, WORKFLOWS, st.sampled_from("nrsdmtw"), st.binary(max_size=40)),
     min_size=1,
     max_size=8,
 )
@@ -36,6 +37,9 @@ class Model:
             write.new,
         )
         self.rows = [] if write.row is None else [write.row]
+        self.messages: dict[int, bytes] = {}
+        self.sent = 0
+        self.timer = None
 
 
 class Agreement(RuleBasedStateMachine):
@@ -71,18 +75,31 @@ class Agreement(RuleBasedStateMachine):
             return write
         if kind == "d":
             del self.runs[run]
-            return Write(run, alias=model.alias, workflow=model.workflow, old=model.status, delete=True)
+            write = Write(run, alias=model.alias, workflow=model.workflow, old=model.status, delete=True)
+            write.old_timer = model.timer
+            return write
         write = Write(run, workflow=model.workflow, old=model.status)
         if kind in "nr":
             write.seq, write.row = len(model.rows), data
             model.rows.append(data)
         if kind in "ns":
             write.new = model.status = status
+        if kind == "m":
+            write.messages = [(model.sent + n, data) for n in range(2)]
+            model.messages.update(write.messages)
+            model.sent += 2
+        if kind == "t":
+            write.taken = [*list(model.messages)[: len(data)], 999]
+            model.messages = dict(list(model.messages.items())[len(data) :])
+        if kind == "w":
+            write.old_timer, write.timer = model.timer, (len(data) * 1000 if data else None)
+            model.timer = write.timer
         return write
 
     @rule()
     def reopen(self) -> None:
         self.lmdb.close()
+        assert verify_data_file(self.directory / "db" / "data.mdb") == []
         self.lmdb = open_lmdb(self.directory / "db", map_size=1 << 17)
         self.memory = self.memory.copy()
 
@@ -115,6 +132,19 @@ class Agreement(RuleBasedStateMachine):
         ]
         for store in self.stores:
             assert store.keys(statuses, after=after, limit=limit) == expected[:limit]
+
+    @rule(after=st.none() | NUMBERS, limit=LIMITS)
+    def mailboxes_and_timers(self, after, limit) -> None:
+        after = None if after is None else after.to_bytes(16)
+        waiting = sorted(
+            run for run, model in self.runs.items() if model.messages and (after is None or run > after)
+        )
+        timers = sorted((model.timer, run) for run, model in self.runs.items() if model.timer is not None)
+        for store in self.stores:
+            assert store.mailboxes(after=after, limit=limit) == waiting[:limit]
+            assert store.timers(limit=limit) == timers[:limit]
+            for run, model in self.runs.items():
+                assert store.messages(run) == sorted(model.messages.items())
 
     @rule(number=NUMBERS)
     def load_and_find(self, number) -> None:

@@ -50,6 +50,23 @@ def test_a_killed_owner_leaves_no_lock(path, opened, child):
     assert numbers(opened().page(limit=9)) == [1]
 
 
+def test_the_name_of_an_earlier_owner_does_not_shine_through(path, child):
+    open_lmdb(path).close()
+    (path / "writer.lock").write_text("1234567890123\n")  # as a killed owner leaves it
+    owner = child(HOLD, path)
+    owner.hear()
+    with pytest.raises(StoreLocked, match=f"process {owner.pid};"):
+        open_lmdb(path)
+
+
+def test_an_owner_without_a_name_is_another_process(path, child):
+    owner = child(HOLD, path)
+    owner.hear()
+    (path / "writer.lock").write_text("")
+    with pytest.raises(StoreLocked, match="in another process"):
+        open_lmdb(path)
+
+
 def test_an_owner_killed_within_a_transaction_leaves_no_lock(path, opened, child, new_run):
     owner = child(
         """

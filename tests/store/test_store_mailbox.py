@@ -20,7 +20,9 @@ def runs(store):
 
 def test_messages_come_in_the_order_of_their_numbers_and_stay_until_they_are_taken(runs):
     first, second, _ = RUNS
-    runs.commit([Write(first, messages=[(7, b"seven"), (2**40, b"later")]), Write(second, messages=[(1, b"x")])])
+    runs.commit(
+        [Write(first, messages=[(7, b"seven"), (2**40, b"later")]), Write(second, messages=[(1, b"x")])]
+    )
     runs.commit([Write(first, messages=[(3, b"three")])])
     assert runs.messages(first) == [(3, b"three"), (7, b"seven"), (2**40, b"later")]
     runs.commit([Write(first, taken=[7, 99])])

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import lmdb
@@ -75,9 +76,12 @@ def test_a_path_may_be_text_and_relative(tmp_path, monkeypatch, opened, new_run)
     assert store.path == tmp_path / "db"
 
 
-def test_only_the_owner_may_look_whatever_the_umask(child, tmp_path):
-    path = tmp_path / "parent" / "db"
-    child("open_lmdb(path).close()", path).finish()  # runs with umask 0
+@pytest.mark.parametrize("umask", ["0", "0o777"])
+def test_only_the_owner_may_look_whatever_the_umask(child, tmp_path, umask):
+    path = tmp_path / "db"
+    if umask != "0" and os.getuid() != 0:
+        pytest.skip("without rights to one's own files, only root gets anywhere")
+    child(f"os.umask({umask}); open_lmdb(path).close()", path).finish()
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     for file in path.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
@@ -92,17 +96,49 @@ def test_the_mode_of_an_existing_directory_is_its_owners_business(path, opened):
 
 
 def test_the_directory_and_its_new_parents_are_synced(tmp_path, opened, monkeypatch):
-    synced = set()
+    path = tmp_path / "a" / "db"
+    synced = []
     fsync = os.fsync
 
     def watch(fd):
-        synced.add(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        synced.append((Path(f"/proc/self/fd/{fd}").readlink(), names(path) if path.exists() else []))
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", watch)
-    opened(tmp_path / "a" / "db")
-    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "db")} <= synced
-    assert str(tmp_path / "a" / "db" / "durable-trio.json.new") in synced
+    opened(path)
+    places = [place for place, _ in synced]
+    assert {tmp_path, tmp_path / "a", path / "durable-trio.json.new"} <= set(places)
+    # Each step is on disk before the next: the name that says whose data this is, the data, the identity.
+    found = [there for place, there in synced if place == path]
+    assert found == [
+        ["durable-trio.json.new", "writer.lock"],
+        ["data.mdb", "durable-trio.json.new", "lock.mdb", "writer.lock"],
+        ["data.mdb", "durable-trio.json", "lock.mdb", "writer.lock"],
+    ]
+
+
+LEFT = {
+    "the lock": {"writer.lock": b"12345\n"},
+    "no content": {"writer.lock": b"", "durable-trio.json.new": b""},
+    "no lock": {"durable-trio.json.new": b""},
+    "empty data": {"durable-trio.json.new": b"{", "data.mdb": b""},
+    "torn data": {"durable-trio.json.new": b"{}", "data.mdb": bytes(8192), "lock.mdb": b"\xff" * 100},
+    "one page": {"durable-trio.json.new": b"{}", "data.mdb": b"x" * 4096, "lock.mdb": b""},
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_a_creation_that_did_not_get_to_its_end_is_done_again(path, opened, new_run, left):
+    path.mkdir()
+    for name, content in LEFT[left].items():
+        (path / name).write_bytes(content)
+    with pytest.raises(StoreError, match="no database"):
+        open_lmdb(path, readonly=True)
+    store = opened()
+    assert store.commit([new_run(1)]) == 1
+    assert names(path) == ["data.mdb", "durable-trio.json", "lock.mdb", "writer.lock"]
+    store.close()
+    assert len(opened().page(limit=9)) == 1
 
 
 # -- not ours ------------------------------------------------------------------------------------------
@@ -298,16 +334,15 @@ OPEN_AS_NOBODY = """
 
 
 @pytest.fixture
-def reachable(tmp_path, database):
-    """The database at a place where another user may go."""
+def reachable():
+    """A database at a place where another user may go; pytest's own folders are closed to them."""
     if os.getuid() != 0:
         pytest.skip("changing the user takes root")
-    for parent in tmp_path.parents:
-        mode = parent.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            parent.chmod(mode | stat.S_IXOTH)
-    tmp_path.chmod(0o755)
-    return database
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        open_lmdb(folder / "app.lmdb").close()
+        yield folder / "app.lmdb"
 
 
 @pytest.mark.parametrize(
