@@ -151,18 +151,32 @@ cdef class Context:
             self.put(key, copy)
         return copy
 
+    cdef object as_inherited(self, object key):
+        """The base's own key, where it has an equal one, as a dict keeps its key when a value is replaced.
+
+        So the member of a StrEnum can be used where its text is the key.
+        """
+        cdef dict base = self._base
+        if type(key) is not str and self.is_inherited(key):
+            for name in base:
+                if name == key:
+                    return name
+        return key
+
     cdef int put(self, object key, object value) except -1:
+        cdef object own = self.as_inherited(key)
         cdef dict overlay = self._overlay
         if overlay is None:
             overlay = self._overlay = {}
-        return PyDict_SetItem(overlay, key, value)
+        return PyDict_SetItem(overlay, own, value)
 
     cdef int drop(self, object key) except -1:
         """Remove a key that is there."""
         if self.is_inherited(key):
+            own = self.as_inherited(key)
             if self._removed is None:
                 self._removed = set()
-            self._removed.add(key)
+            self._removed.add(own)
         if self.is_own(key):
             self._overlay.pop(key, None)
         return 0
@@ -269,8 +283,15 @@ cdef class Context:
         return value
 
     def update(self, other=(), /, **kwargs):
-        cdef dict changes = dict(other, **kwargs), overlay = self._overlay
-        if overlay is None:
+        cdef dict changes = dict(other, **kwargs), overlay
+        cdef bint all_plain = True
+        for key in changes:
+            all_plain = all_plain and type(key) is str
+        overlay = self._overlay
+        if not all_plain:
+            for key, value in changes.items():
+                self.put(key, value)
+        elif overlay is None:
             self._overlay = changes
         else:
             PyDict_Update(overlay, changes)

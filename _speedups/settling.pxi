@@ -86,7 +86,7 @@ cdef tuple settled_overlay(Context context, Job* job):
         overlay = PyDict_Copy(overlay)
         while PyDict_Next(overlay, &position, &key, &value):
             # A key that was removed and set again has moved to the end: it counts as new.
-            settle_item(changed, <object>key, <object>value, base, removed, job)
+            settle_item(changed, <object>key, <object>value, base, gone, job)
     if not changed and not removed:
         return base, None, None, False, False
     return applied(base, changed, removed), changed or None, removed, False, bool(job.special)
@@ -108,7 +108,7 @@ cdef tuple settled_mapping(dict base, dict given, Job* job):
     return applied(base, changed, None), changed, None, False, bool(job.special)
 
 
-cdef int settle_item(dict changed, object key, object value, dict base, list removed, Job* job) except -1:
+cdef int settle_item(dict changed, object key, object value, dict base, set gone, Job* job) except -1:
     """Freeze one item into ``changed``, unless it is what the base has under that key."""
     cdef PyObject* old
     if type(key) is not str:
@@ -117,7 +117,7 @@ cdef int settle_item(dict changed, object key, object value, dict base, list rem
         raise refused
     old = PyDict_GetItemWithError(base, key)
     try:
-        if old != NULL and is_same(value, <object>old, 1) and (removed is None or key not in removed):
+        if old != NULL and is_same(value, <object>old, 1) and (gone is None or key not in gone):
             return 0
         is_atom(<PyObject*>key, job)
         PyDict_SetItem(changed, key, copied(value, job, 1))

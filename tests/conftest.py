@@ -1,4 +1,4 @@
-"""Async tests run under Trio; one that asks for ``mock_clock`` runs on it, and time jumps when all is idle."""
+"""Async tests run under Trio; one that asks for ``mock_clock`` runs on it: time jumps when all is idle."""
 
 from __future__ import annotations
 

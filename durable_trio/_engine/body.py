@@ -19,12 +19,12 @@ import msgspec
 import trio
 
 from durable_trio._context import StepScope
-from durable_trio._definition.nodes import MapNode, ParallelNode, StepNode
+from durable_trio._definition.nodes import Handler, MapNode, ParallelNode, StepNode
 from durable_trio._errors import SnapshotError
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, ERROR, FINISH, OK, REASON, REPLACED, SAME, TIMED_OUT, VALUE
-from durable_trio._speedups.context import Context, settle
+from durable_trio._speedups.context import Context, settle, thaw
 from durable_trio._values import Err, Failure, Finish, Goto, Ok
 
 if TYPE_CHECKING:
@@ -94,6 +94,16 @@ async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
     if value is None and argument is not ctx:
         return ctx | _fields(argument)
     return value
+
+
+async def call_handler(engine: Engine, handler: Handler, result: Any, ctx: Context) -> Any:
+    """Call a compensation the way it is declared, with a copy of what its step returned."""
+    result = thaw(result)
+    if handler.mode == "async":
+        return await handler.fn(ctx, result)
+    if handler.mode == "thread":
+        return await trio.to_thread.run_sync(handler.fn, ctx, result, limiter=engine.unlimited)
+    return handler.fn(ctx, result)
 
 
 async def call_into(node: ParallelNode | MapNode, results: Any, ctx: Context) -> Any:
@@ -267,6 +277,17 @@ def returned(
         return _error(codec, Failure(type="durable_trio.SnapshotError", message=message, attempts=attempt))
     except _Refused as refused:
         return _error(codec, refused.failure(attempt))
+
+
+def compensated(codec: Codec, what: str, value: Any, attempt: int) -> Verdict:
+    """The verdict on what a compensation returned: an ``Err`` is a failure, anything else is ignored."""
+    if not isinstance(value, Err):
+        return Verdict(OK, SAME, None, None, None)
+    try:
+        return _error(codec, value.reason, retry=value.retry)
+    except SnapshotError as error:
+        message = f"{what} returned what cannot be stored: {error}"
+        return _error(codec, Failure(type="durable_trio.SnapshotError", message=message, attempts=attempt))
 
 
 def _context(codec: Codec, base: dict[str, Any], value: Any, next_: str | None = None) -> Verdict:

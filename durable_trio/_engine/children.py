@@ -105,7 +105,7 @@ async def _started(
         run.children.add(child_id)
     child = engine.start_child(run, workflow, given, child_id)
     await engine.committer.durable()
-    return child, (f"{scope.path}/child:{ref}", scope.visit)
+    return child, (f"{scope.path}/__child:{ref}", scope.visit)
 
 
 async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple[str, Any]:

@@ -31,9 +31,9 @@ from durable_trio._engine.recovery import load_journal, load_seq
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
-from durable_trio._engine.walk import end
+from durable_trio._engine.walk import end, give_up
 from durable_trio._engine.worker import Workers
-from durable_trio._errors import DefinitionError, EngineClosed, InputError, RunNotFound
+from durable_trio._errors import DefinitionError, EngineClosed, InputError, RunBlocked, RunNotFound
 from durable_trio._forms import check_answer
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
@@ -48,6 +48,7 @@ from durable_trio._snapshot.view import Journal, run_info
 from durable_trio._store.base import Store, Stored, Write
 
 _ENDED: tuple[RunStatus, ...] = tuple(name for name, code in STATUS_CODES.items() if code >= FIRST_ENDED_CODE)
+_UNDONE = ("compensating", "compensated", "compensation_failed")
 _PRUNE_PAGE = 200
 
 
@@ -273,12 +274,24 @@ class Engine:
 
     def take_up(self, run: RunState) -> None:
         """Let a run that has a place begin, or go on from its journal."""
+        if run.status != "compensating":
+            self._go_on(run)
+        else:
+            # It may have been cancelled just now, and all that its steps did must be in what is read.
+            self.committer.when_durable(partial(self._compensate, run))
+
+    def _go_on(self, run: RunState) -> bool:
         if run.seq and run.journal is None and not load_journal(self, run):
             self.admission.leave()
-            return
-        run.status = "running"
-        self.committer.put(run, (), STATUS_CODES["running"])
+            return False
+        run.status = "running" if run.compensating is None else "compensating"
+        self.committer.put(run, (), STATUS_CODES[run.status])
         self.workers.take(run)
+        return True
+
+    def _compensate(self, run: RunState) -> None:
+        if not self._go_on(run):
+            self.admit()
 
     # -- what the runs' tasks report -----------------------------------------------------------------
 
@@ -338,17 +351,25 @@ class Engine:
 
     # -- control -------------------------------------------------------------------------------------
 
-    async def cancel(self, run_id: str, reason: Any = None) -> bool:
+    async def cancel(self, run_id: str, reason: Any = None, *, compensate: bool = False) -> bool:
         """Cancel a run: its steps are cancelled, and whatever happens, it does not complete.
 
-        So are the runs that it has started, if they are still under way.
+        So are the runs that it has started, if they are still under way, in the same manner.
+
+        Args:
+            run_id: the run's id.
+            reason: any storable value; the run's ``error``.
+            compensate: before the run ends, undo what its steps did, as if it had failed. If a run is
+                cancelled more than once, the first time decides.
 
         Returns:
-            True if it took effect, False if the run had ended. Either way that is on disk. The steps may
-            still be on their way out; ``Run.wait`` waits for the end.
+            True if it took effect, False if the run had ended or was ``compensating`` already, which goes
+            on. Either way that is on disk. The steps may still be on their way out; ``Run.wait`` waits for
+            the end.
 
         Raises:
             RunNotFound: there is no such run.
+            RunBlocked: its steps cannot be undone now; it can be cancelled without that.
             SnapshotError: the reason cannot be stored.
         """
         self._check_open()
@@ -356,31 +377,55 @@ class Engine:
         if run is None:
             return False
         self._check_open()
-        took_effect = self.cancel_now(run, reason)
+        took_effect = self.cancel_now(run, reason, compensate=compensate)
+        children = sorted(run.children)  # not those that a compensation starts from now on
         await self.committer.durable()
         if took_effect:
-            for child in sorted(run.children):
-                await self.cancel(child, f"run {run_id!r}, which started it, was cancelled")
+            for child in children:
+                because = f"run {run_id!r}, which started it, was cancelled"
+                await self.cancel(child, because, compensate=compensate)
         return took_effect
 
-    def cancel_now(self, run: RunState, reason: Any) -> bool:
-        """Hand over the cancellation of a run that has not ended; False if its end is handed over already."""
-        if run.ending:
+    def cancel_now(self, run: RunState, reason: Any, *, compensate: bool = False) -> bool:
+        """Hand over the cancellation of a run that has not ended; False if it is too late for one."""
+        if run.ending or run.status == "compensating":
             return False
-        if not run.stopped:
-            frozen, _ = self.codec.freeze(reason, "reason")
-            load_seq(self, run)
-            run.stopped = True
-            run.reason = frozen
-            run.put(self.codec.encode(CancelRequested(self.now(), self.codec.wire(frozen))))
-            if ARMED:
-                failpoint("cancel.put")
-            if run.scope is not None:
-                self.stragglers.watch(run.scopes)
-                run.scope.cancel(reason=run.halt_cause)
-            elif run.status in ("pending", "waiting", "blocked"):
-                end(run, Ending("cancelled", frozen, {}), [])
+        if run.stopped:
+            return True
+        frozen, _ = self.codec.freeze(reason, "reason")
+        load_seq(self, run)
+        # What was never under way, here or before, has done nothing that could be undone.
+        compensate = compensate and (run.at is not None or run.seq > 0 or run.status == "running")
+        if compensate and run.status == "blocked":
+            raise RunBlocked(
+                f"run {run.id!r} is blocked, and so its steps cannot be undone: {run.reason}. Register a "
+                "definition that fits, or cancel it without compensate=True"
+            )
+        run.stopped = True
+        run.undoes = compensate
+        run.reason = frozen
+        run.put(self.codec.encode(CancelRequested(self.now(), self.codec.wire(frozen), compensate)))
+        if ARMED:
+            failpoint("cancel.put")
+        if run.scope is not None:
+            self.stragglers.watch(run.scopes)
+            run.scope.cancel(reason=run.halt_cause)
+        elif run.status in ("pending", "waiting", "blocked"):
+            self._end_idle(run, Ending("cancelled", frozen, {}))
         return True
+
+    def _end_idle(self, run: RunState, ending: Ending) -> None:
+        """End a run that has no task; if its steps are to be undone, it gets one for that."""
+        parked = run.status == "waiting"
+        if run.undoes:
+            give_up(run, ending, [])
+        else:
+            end(run, ending, [])
+        if parked and run.compensating is not None:
+            self.post.unpark(run)
+            run.begun = True
+            if self.admission.enter(run):
+                self.take_up(run)
 
     async def retry(self, run_id: str) -> Run:
         """Let a failed run go on from the step that failed. What succeeded is not run again.
@@ -394,7 +439,8 @@ class Engine:
         stored = None if known is not None else self._stored(run_id)
         status = known.status if known is not None else STATUS_NAMES[stored.status] if stored else "running"
         if status != "failed" or stored is None:
-            raise InputError(f"run {run_id!r} is {status}; only a failed run can be retried")
+            undone = ", and what its steps did is undone: start another" if status in _UNDONE else ""
+            raise InputError(f"run {run_id!r} is {status}; only a failed run can be retried{undone}")
         header = self.codec.decode_header(stored.header)
         plan = self.plans.get((header.workflow, header.version))
         if plan is None:

@@ -40,8 +40,8 @@ class Run:
         """Wait for the end of the run and return its final context, a copy for each call.
 
         Raises:
-            RunFailed: the run failed.
-            RunCancelled: it was cancelled.
+            RunFailed: the run failed, and what its steps did was undone, if there are compensations.
+            RunCancelled: it was cancelled; likewise.
             RunBlocked: no registered definition fits what is recorded of it.
             EngineClosed: the engine was left before the run ended; the run stays resumable.
             StoreError: the engine cannot write to its database any more.
@@ -58,7 +58,7 @@ class Run:
         if status == "completed":
             result: dict[str, Any] = thaw(value)
             return result
-        if status == "cancelled":
+        if _was_cancelled(status, errors):
             raise RunCancelled(self.id, thaw(value))
         raise RunFailed(self.id, thaw(value), thaw(errors))
 
@@ -114,6 +114,13 @@ def _result_of(info: RunInfo) -> dict[str, Any]:
     if info.status == "completed":
         assert info.result is not None
         return info.result
-    if info.status == "cancelled":
+    if _was_cancelled(info.status, info.errors):
         raise RunCancelled(info.id, info.error)
     raise RunFailed(info.id, info.error, info.errors)
+
+
+def _was_cancelled(status: RunStatus, errors: dict[str, Any]) -> bool:
+    """Whether that is why the run did not complete. A run that failed has an error; one that is compensated
+    and has none was cancelled.
+    """
+    return status == "cancelled" or (status != "failed" and not errors)

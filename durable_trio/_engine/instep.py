@@ -29,6 +29,7 @@ from durable_trio._snapshot.records import (
     EVENT_MESSAGE,
     INPUT,
     INPUT_MESSAGE,
+    KIND_NAMES,
     SLEEP,
     Answered,
     Waiting,
@@ -222,7 +223,8 @@ class _Wait:
         assert scope.path is not None
         count = scope.waited.get((kind, name), 0) + 1
         scope.waited[kind, name] = count
-        label = f"{('sleep', 'event', 'input')[kind - SLEEP]}:{name or ''}#{count}"
+        # Two underscores: no node is called so.
+        label = f"__{KIND_NAMES[kind]}:{name or ''}#{count}"
         self.run = run
         self.scope = scope
         self.kind = kind

@@ -98,7 +98,10 @@ async def open_engine(
         )
         left: BaseException | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(_host, engine, interval)
+            # Shielded: nursery.start() waits for the end of a child that reports its start too late, after a
+            # cancellation, and this one is shielded itself. It does not wait for anything else.
+            with trio.CancelScope(shield=True):
+                await nursery.start(_host, engine, interval)
             try:
                 with trio.CancelScope() as engine.users:
                     await recover(engine)

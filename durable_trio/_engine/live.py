@@ -18,10 +18,12 @@ def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
         return info
     scopes = [scope for scope in run.scopes if scope.path is not None]
     under_way = sorted(scopes, key=lambda scope: (scope.started, scope.path))
+    current = under_way[0].path if under_way else None
+    if run.compensating is not None:
+        under_way = []  # a handler is at work, which is no step
     live = {(scope.path, scope.visit) for scope in under_way}
     ended = [step for step in info.steps if step.status != "retrying" and (step.path, step.visit) not in live]
     steps = ended + [_step_info(run, scope) for scope in under_way]
-    current = under_way[0].path if under_way else None
     return msgspec.structs.replace(
         info,
         status=run.status,

@@ -8,6 +8,7 @@ where it waits.
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -17,7 +18,7 @@ from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.recovery import taken_over
 from durable_trio._engine.run import RunState
 from durable_trio._engine.timers import milliseconds
-from durable_trio._errors import InputError, RunBlocked
+from durable_trio._errors import InputError, RunBlocked, StoreCorrupt
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
 from durable_trio._snapshot.records import Message
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
     from durable_trio._store.base import Stored
 
+_logger = logging.getLogger("durable_trio")
 _WAITING = STATUS_CODES["waiting"]
 _PENDING = STATUS_CODES["pending"]
 
@@ -91,18 +93,23 @@ class PostOffice:
     def wake(self, run: RunState) -> None:
         """Let a parked run look again; it goes on when that is on disk."""
         engine = self._engine
-        self._parked.pop(run.key, None)
-        engine.live[run.id] = run
+        self.unpark(run)
         run.status = "pending"
         run.roused = False
         engine.committer.put(run, (), _PENDING, post=Post(old_timer=run.timer))
         run.timer = None
         engine.committer.when_durable(partial(self._admit, run))
 
+    def unpark(self, run: RunState) -> None:
+        """A parked run is live again."""
+        self._parked.pop(run.key, None)
+        self._engine.live[run.id] = run
+
     def _admit(self, run: RunState) -> None:
         if run.stopped:
             return  # cancelled meanwhile, and its end is on its way
-        run.seq = -1  # its journal is read again
+        if run.status != "compensating":
+            run.seq = -1  # its journal is read again
         run.begun = True
         if self._engine.draining:
             return
@@ -112,20 +119,23 @@ class PostOffice:
     def ring(self, key: bytes, instant: int) -> None:
         """A timer fires."""
         engine = self._engine
-        stored = engine.store.load(key, with_rows=False)
-        parked = self._parked.get(key)
-        header = None if stored is None else engine.reader.codec.decode_header(stored.header)
+        try:
+            stored = engine.store.load(key, with_rows=False)
+            header = None if stored is None else engine.reader.codec.decode_header(stored.header)
+        except StoreCorrupt as error:
+            _logger.error("a run that is due cannot be woken: %s", error)  # noqa: TRY400 - says all
+            stored = header = None
+        run = self._parked.get(key)
         live = None if header is None else engine.live.get(header.id)
-        over = parked is not None and parked.ending
-        if stored is None or stored.status != _WAITING or live is not None or over:
-            # It was woken by something else, or has ended: the timer is a leftover.
-            ledger = live or Ledger(key, 0 if stored is None else stored.workflow)
-            engine.committer.put(ledger, (), post=Post(old_timer=instant))
-            return
-        run = parked if parked is not None else taken_over(engine, stored)
-        if run is not None and run.status != "blocked":
-            run.timer = instant
-            self.wake(run)
+        over = run is not None and run.ending
+        if live is None and not over and stored is not None and stored.status == _WAITING:
+            run = run or taken_over(engine, stored)
+            if run is not None and run.status != "blocked":
+                run.timer = instant
+                self.wake(run)
+                return
+        # It was woken by something else, has ended, or cannot go on: the timer is a leftover.
+        engine.committer.put(live or Ledger(key, 0), (), post=Post(old_timer=instant))
 
     async def addressee(self, run_id: str) -> RunState:
         """The run that something is sent to.

@@ -14,9 +14,9 @@ from durable_trio._definition.outline import explain_difference
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.run import RunState
+from durable_trio._engine.run import Ending, RunState
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.records import Header
 from durable_trio._snapshot.types import UnknownType
 from durable_trio._snapshot.view import Journal
@@ -43,7 +43,7 @@ async def recover(engine: Engine) -> None:
             break
         for stored in page:
             run = taken_over(engine, stored)
-            if run is not None and run.status == "pending":
+            if run is not None and run.status in ("pending", "compensating"):
                 if run.header.parent is not None:
                     children.append(run)
                 else:
@@ -71,7 +71,7 @@ def _load(engine: Engine, key: bytes) -> Stored | None:
 
 
 def taken_over(engine: Engine, stored: Stored) -> RunState | None:
-    """A stored run as a live one, ``pending`` or ``blocked``; None if its header is damaged."""
+    """A stored run as a live one, ``pending``, ``compensating`` or ``blocked``; None if it is damaged."""
     try:
         header, plan, reason = _header_and_plan(engine, stored)
     except StoreCorrupt as error:
@@ -85,6 +85,8 @@ def taken_over(engine: Engine, stored: Stored) -> RunState | None:
         failpoint("recover.run")
     if plan is None:
         block(run, reason)
+    elif stored.status == STATUS_CODES["compensating"]:
+        run.status = "compensating"
     else:
         run.status = "pending"
     return run
@@ -153,15 +155,20 @@ def load_journal(engine: Engine, run: RunState) -> bool:
             raise
         block(run, str(error))
         return False
-    if journal.cancel is not None and journal.ended is None:
-        # Somebody was told that it is cancelled; the run's task only has the end left to write.
+    cancel, failing = journal.cancel, journal.failing
+    if failing is not None:
+        status: RunStatus = "failed" if cancel is None else "cancelled"
+        run.compensating = Ending(status, failing.reason, failing.errors or {})
+    elif cancel is not None and journal.ended is None:
+        # Somebody was told that it is cancelled; the run's task has no step left to start.
         run.stopped = True
-        run.reason = journal.cancel.reason
+        run.undoes = cancel.compensate
+        run.reason = cancel.reason
     elif run.header.parent is not None and _was_cancelled(engine, run.header.parent):
         # A crash came between the parent's cancellation and this run's.
         run.stopped = True
         run.reason = f"run {run.header.parent!r}, which started it, was cancelled"
-    elif run.header.fingerprint != run.plan.fingerprint:
+    if (run.undoes or not run.stopped) and run.header.fingerprint != run.plan.fingerprint:
         difference = _difference(engine, run, journal)
         if difference is not None:
             block(run, difference)
@@ -179,9 +186,11 @@ def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:
     old = engine.store.outline(run.header.fingerprint)
     if old is None:
         return "the definition that it was started by is not in the database, so it cannot be compared"
-    paths = {path for path, _ in (*journal.done, *journal.attempts)}
+    details = (*journal.waiting, *journal.answered, *journal.spread)
+    paths = {path for path, _ in (*journal.done, *journal.attempts, *details)}
     targets = {done.next for done in journal.done.values() if done.next}
-    difference = explain_difference(json.loads(old), run.plan.outline, paths, targets)
+    choices = {(path, chosen.label) for (path, _), chosen in journal.chosen.items()}
+    difference = explain_difference(json.loads(old), run.plan.outline, paths, targets, choices)
     if difference is None:
         return None
     return f"its workflow was changed: {difference}; register the old definition too, under its own version"

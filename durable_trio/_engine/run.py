@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """How a node ended, and the record that says so (encoded, not yet handed over).
+    """How a node ended, and the record that says so: encoded, and empty if it was handed over already.
 
-    ``record`` is empty if it was handed over already. ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
+    ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
     ``is_context`` is False), or the reason of an error. ``errors`` maps paths to reasons, the node's own
     first; ``next`` is where a Goto leads, or FINISH.
     """
@@ -57,8 +57,8 @@ class RunState(Ledger):
         "at",
         "begun",
         "busy",
-        "compensating",
         "children",
+        "compensating",
         "deadline",
         "ended",
         "ending",
@@ -117,7 +117,7 @@ class RunState(Ledger):
         self.stopped = False  # cancelled: no step starts any more
         self.reason: Any = None  # why it was cancelled
         self.undoes = False  # if it is cancelled: what its steps did is undone
-        # What it has come to, while what its steps did is undone; from then on it is not ``stopped`` any more.
+        # What it has come to, while what its steps did is undone. It is not ``stopped`` any more then.
         self.compensating: Ending | None = None
         self.ending = False  # its end is handed over
         self.ended: Ending | None = None  # its end is on disk

@@ -8,6 +8,7 @@ and looks again.
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -131,13 +132,16 @@ async def _due_of_sleep(
     if isinstance(came, Verdict):
         return came
     _, value = came
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value.timestamp()
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
-        return run.engine.now() + value
-    message = f"{what} returned {body.shown(value)}; it returns seconds, a timedelta or an aware datetime"
+    if node.absolute:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            return value.timestamp()
+        wanted = "an aware datetime"
+    else:
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf:
+            return run.engine.now() + seconds
+        wanted = "seconds or a timedelta, not negative"
+    message = f"{what} returned {body.shown(value)}; it returns {wanted}"
     return body.refused(run.engine.codec, "TypeError", message)
 
 
@@ -176,9 +180,9 @@ async def wait_until(run: RunState, scope: StepScope, due: float | None, *, stay
 async def receive(
     run: RunState, scope: StepScope, kind: int, name: str, due: float | None, *, stay: bool = False
 ) -> Letter | None:
-    """Wait for a message; None if the time is over. Unless it is to ``stay``, the run may be parked meanwhile.
+    """Wait for a message; None if the time is over.
 
-    A message that is there wins over a time that is over.
+    Unless it is to ``stay``, the run may be parked meanwhile. A message that is there wins over a time that is over.
     """
     while True:
         letter = run.mailbox.take(kind, name)

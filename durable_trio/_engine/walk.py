@@ -139,7 +139,7 @@ def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
     run.status = "compensating"
     errors = codec.wire(ending.errors) if ending.errors else None
     failing = codec.encode(Failing(codec.wire(ending.value), errors, engine.now()))
-    engine.committer.put(run, [*filter(None, records), failing], STATUS_CODES["compensating"])
+    engine.committer.put(run, [*records, failing], STATUS_CODES["compensating"])
 
 
 def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
@@ -150,8 +150,8 @@ def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     reason = None if ending.status == "completed" else codec.wire(ending.value)
     errors = codec.wire(ending.errors) if ending.errors else None
     code = STATUS_CODES[ending.status]
-    ended = codec.encode(Ended(code, engine.now(), reason, errors))
-    engine.committer.put(run, [*filter(None, records), ended], code)
+    records.append(codec.encode(Ended(code, engine.now(), reason, errors)))
+    engine.committer.put(run, records, code)
     if ARMED:
         failpoint("end.put")
     engine.committer.when_durable(partial(engine.ended, run, ending))

@@ -164,7 +164,7 @@ class ChildStarted(msgspec.Struct, array_like=True, tag=11):
 
 
 class Failing(msgspec.Struct, array_like=True, tag=12):
-    """The run has failed or is cancelled, and will end when what its steps did is undone: none starts any more."""
+    """The run has failed or is cancelled. No step starts any more; what they did is undone before it ends."""
 
     reason: Any  # as of Ended
     errors: Any

@@ -53,7 +53,7 @@ class Interrupts:
                     "(again: cancel them)"
                 )
                 self._waiting.cancel()
-        say(f"{name}: cancelling the steps under way (again: die at once)")
         for known in _SIGNALS:
             signal.signal(known, signal.SIG_DFL)
+        say(f"{name}: cancelling the steps under way (again: die at once)")
         self.all.cancel()

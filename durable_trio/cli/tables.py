@@ -24,7 +24,7 @@ from durable_trio.cli.text import (
     shorten,
     shorten_middle,
 )
-from durable_trio.cli.tree import render, rows
+from durable_trio.cli.tree import compensation_rows, render, rows
 
 _ID_WIDTH = 40
 _NAME_WIDTH = 32
@@ -123,6 +123,10 @@ def print_run(info: RunInfo, target: Console) -> None:
             target.print(line, no_wrap=True, overflow="ellipsis" if utf8 else "crop")
     else:
         target.print(Text("no step is recorded", style="dim"))
+    if info.compensations:
+        target.print(Text("\ncompensations, in the order in which they ran", style="bold"))
+        for line in render(compensation_rows(info), utf8=utf8):
+            target.print(line, no_wrap=True, overflow="ellipsis" if utf8 else "crop")
     if isinstance(info.error, Failure) and info.error.traceback:
         _print_section(target, "traceback", safe_lines(info.error.traceback.rstrip()))
     _print_section(target, "input", _data(info.input, utf8=utf8))

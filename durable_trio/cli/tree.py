@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from durable_trio import StepInfo
-from durable_trio.cli.text import reason_text, safe, seconds_text, shorten_middle
+from durable_trio import RunInfo, StepInfo
+from durable_trio.cli.text import instant_text, reason_text, safe, seconds_text, shorten_middle
 
 _NAME_WIDTH = 60
 _REASON_WIDTH = 100
@@ -132,6 +132,8 @@ def _note(node: _Node, since: datetime | None) -> str:
         parts.append(f"attempt {step.attempt}")
     if step.status != "ok":
         parts.append(_WORDS.get(step.status, step.status))
+        if step.due_at is not None:
+            parts.append(f"until {instant_text(step.due_at)}")
     elif since is not None and step.started_at is not None and step.started_at < since:
         parts.append("recorded before, not run again")
     note = ", ".join(parts)
@@ -146,6 +148,20 @@ def _retry_note(step: StepInfo) -> str:
         note = f"{note}: {reason_text(step.error, _REASON_WIDTH)}"
     left = (step.due_at - datetime.now(UTC)).total_seconds() if step.due_at is not None else 0.0
     return f"{note}; next in {seconds_text(left)}" if left > 0 else f"{note}; the next is due"
+
+
+def compensation_rows(info: RunInfo) -> list[Row]:
+    """The handlers that have undone steps."""
+    return [
+        Row(
+            done.status,
+            "",
+            shorten_middle(safe(f"{done.handler}, for {done.path}"), _NAME_WIDTH),
+            seconds_text(done.duration),
+            "" if done.error is None else f"failed: {reason_text(done.error, _REASON_WIDTH)}",
+        )
+        for done in info.compensations
+    ]
 
 
 def render(lines: list[Row], *, utf8: bool = True) -> Iterator[Text]:

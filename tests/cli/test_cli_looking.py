@@ -128,6 +128,20 @@ def test_show_as_json_is_the_whole_record(cli):
     assert step["duration"] >= 0
 
 
+def test_show_tells_what_was_undone(cli, folder):
+    (folder / "undone.py").write_text(
+        "from durable_trio import Err, Workflow\nwf = Workflow('undone')\n"
+        "@wf.compensation\nasync def give_back(ctx, result):\n    pass\n"
+        "@wf.step(compensate='give_back')\ndef take(ctx):\n    return ctx\n"
+        "@wf.step\ndef fail(ctx):\n    return Err('sold out')\n"
+    )
+    done = cli("run", "undone.py", "--id", "u")
+    assert (done.status, done.error) == (1, "error: run u compensated at fail: sold out")
+    text = cli("show", "u").out
+    assert "status    compensated" in text
+    assert "compensations, in the order in which they ran\n  ✓ give_back, for take " in text
+
+
 def test_a_big_context_is_cut_in_show_and_whole_in_json(cli):
     cli("run", "flows.py:broken", "--id", "big", "--input", json.dumps({"x": "y" * 50_000}))
     done = cli("show", "big")

@@ -81,6 +81,12 @@ def test_a_retry_says_when_it_is_due():
     assert row.note == "attempt 1 failed; the next is due"
 
 
+def test_a_wait_says_until_when():
+    until = datetime(2026, 1, 1, 12, 30).astimezone()
+    [row] = rows([step("a", 1, "waiting", due_at=until)])
+    assert row.note == "waiting, until 2026-01-01 12:30:00"
+
+
 def test_what_was_recorded_before_is_marked():
     before, after = rows([step("a", 1), step("b", 5)], since=NOON + timedelta(seconds=3))
     assert before.note == "recorded before, not run again"

@@ -163,3 +163,27 @@ async def test_an_error_of_one_run_leaves_the_others_alone(db, wf):
         runs = [await engine.start(wf, {"bad": n % 2 == 0}) for n in range(6)]
         statuses = [(await run.wait()).status for run in runs]
     assert statuses == ["failed", "completed"] * 3
+
+
+async def test_a_step_is_not_entered_if_the_failure_came_while_its_predecessor_was_being_committed(disk, wf):
+    entered = []
+    returning = trio.Event()
+    with wf.parallel(name="block"):
+        with wf.sequence("chain"):
+
+            @wf.step
+            async def first(ctx):
+                returning.set()
+
+            wf.step(lambda ctx: entered.append(1), name="second", inline=True)
+
+        @wf.step
+        async def failing(ctx):
+            await returning.wait()
+            return Err("no")
+
+    info = await finish(disk, wf)
+    assert info.error == "no"
+    assert entered == []
+    assert states(info)["block/chain/first"] == "ok"
+    assert states(info)["block/chain"] == "cancelled"

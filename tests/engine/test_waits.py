@@ -155,7 +155,7 @@ async def test_a_run_can_be_started_for_later(mock_clock):
         assert await run.result() == {"ran": True}
         assert trio.current_time() >= 2 * DAY
         with pytest.raises(InputError, match="aware"):
-            await engine.start(wf, at=datetime(2001, 1, 1))
+            await engine.start(wf, at=datetime(2001, 1, 1))  # noqa: DTZ001 - the mistake under test
 
 
 async def test_a_parked_run_can_be_cancelled_and_its_timer_does_nothing(mock_clock):
