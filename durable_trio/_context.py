@@ -64,6 +64,7 @@ class StepScope:
         "due",
         "kind",
         "path",
+        "reason",
         "run",
         "run_id",
         "run_key",
@@ -84,6 +85,7 @@ class StepScope:
         self.started = 0.0
         self.begun = 0.0  # by the monotonic clock
         self.due: float | None = None
+        self.reason: Any = None  # of the last failed attempt, frozen
         self.waits = False  # for something from outside, or for an instant
         self.waited: dict[tuple[int, str | None], int] = {}  # how many waits of a kind and name so far
         self.run: Any = None  # the engine's RunState

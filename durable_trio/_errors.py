@@ -119,3 +119,8 @@ class EngineClosed(DurableError):
 
 class WaitTimeout(DurableError):
     """A wait reached its timeout and has no default."""
+
+
+# Named as users import them, in tracebacks too.
+for _class in (DurableError, *DurableError.__subclasses__(), *StoreError.__subclasses__()):
+    _class.__module__ = "durable_trio"

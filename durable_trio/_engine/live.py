@@ -10,6 +10,7 @@ from durable_trio._context import StepScope
 from durable_trio._engine.run import RunState
 from durable_trio._info import RunInfo, StepInfo
 from durable_trio._snapshot.records import KIND_NAMES
+from durable_trio._speedups.context import thaw
 
 
 def with_live_steps(info: RunInfo, run: RunState) -> RunInfo:
@@ -44,6 +45,7 @@ def _step_info(run: RunState, scope: StepScope) -> StepInfo:
         attempt=scope.attempt,
         started_at=_instant(scope.started) if scope.attempt and scope.started else None,
         duration=None if backing_off else run.engine.monotonic() - scope.begun,
+        error=thaw(scope.reason) if backing_off else None,
         due_at=_instant(scope.due) if scope.due is not None else None,
     )
 

@@ -37,12 +37,14 @@ async def run_step(
     scope.kind = STEP
     scope.visit = visit
     scope.attempt = 0
+    scope.reason = None
     attempt = 1
     if run.journal is not None:
         failed = run.journal.attempts.pop((path, visit), None)
         if failed is not None and retry is not None:
             scope.attempt, scope.started = failed.attempt, failed.started
             scope.begun = engine.monotonic() - failed.duration
+            scope.reason = failed.reason
             attempt = failed.attempt + 1
             # The wall clock may have jumped while nobody ran; no wait is longer than the policy's.
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
@@ -56,6 +58,7 @@ async def run_step(
         if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
             break
         delay = retry.delay(attempt)
+        scope.reason = verdict.value
         failed = Attempt(path, visit, attempt, scope.started, duration, verdict.data, engine.now() + delay)
         run.put(engine.codec.encode(failed))
         if ARMED:

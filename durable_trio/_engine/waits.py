@@ -182,7 +182,8 @@ async def receive(
 ) -> Letter | None:
     """Wait for a message; None if the time is over.
 
-    Unless it is to ``stay``, the run may be parked meanwhile. A message that is there wins over a time that is over.
+    Unless it is to ``stay``, the run may be parked meanwhile. A message that is there wins over a time that
+    is over.
     """
     while True:
         letter = run.mailbox.take(kind, name)

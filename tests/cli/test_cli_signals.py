@@ -124,6 +124,7 @@ def test_a_run_that_ends_while_draining_gives_its_result(background, folder, pip
     assert "not finished" not in err
 
 
+@pytest.mark.slow
 def test_steps_of_other_runs_are_not_cut_off_when_this_one_ends(background, process, folder, pipe):
     child = background("run", "held.py:held", "--id", "beside")
     read_until(child.stderr, "hold: running")

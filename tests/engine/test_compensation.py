@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import trio
+import trio.testing
 from engine_helpers import Hold, finish
 
 from durable_trio import (
@@ -13,6 +14,7 @@ from durable_trio import (
     Err,
     Failure,
     Goto,
+    InputError,
     Ok,
     Retry,
     RunFailed,
@@ -129,26 +131,32 @@ async def test_a_step_is_undone_for_each_of_its_visits(db, wf, undone):
 
 
 async def test_branches_are_undone_in_the_reverse_order_of_their_ends(db, wf, undone):
-    gates = {name: trio.Event() for name in ("first", "second", "third")}
-    after = {"second": "first", "third": "second"}
+    second, third = trio.Event(), trio.Event()
+    for name in ("undo_1", "undo_2", "undo_3"):
+        undone.handler(name)
 
-    with wf.parallel():
-        for name in ("third", "first", "second"):
+    with wf.parallel(name="block"):
 
-            async def branch(ctx, name=name):
-                if name in after:
-                    await gates[after[name]].wait()
-                gates[name].set()
-                return Ok(name)
+        @wf.step(compensate="undo_2")
+        async def ends_second(ctx):
+            await second.wait()
+            third.set()
 
-            wf.step(branch, name=name, compensate=undone.handler(f"undo_{name}"))
+        @wf.step(compensate="undo_3")
+        async def ends_third(ctx):
+            await third.wait()
+            await trio.testing.wait_all_tasks_blocked()
+
+        @wf.step(compensate="undo_1")
+        async def ends_first(ctx):
+            second.set()
 
     fail(wf)
-    info = await finish(db, wf)
-    ended = [step.path for step in info.steps if step.path.startswith("parallel") or "/" in step.path]
-    order = [path.rpartition("/")[2] for path in ended if path.rpartition("/")[2] in gates]
-    assert undone.names == [f"undo_{name}" for name in reversed(order)]
-    assert sorted(undone.names) == ["undo_first", "undo_second", "undo_third"]
+    async with open_engine(db, workflows=[wf]) as engine:
+        info = await (await engine.start(wf)).wait()
+    ends = [step.path for step in info.steps if step.path.startswith("block/")]
+    assert ends == ["block/ends_first", "block/ends_second", "block/ends_third"]
+    assert undone.names == ["undo_3", "undo_2", "undo_1"]
 
 
 async def test_in_a_block_that_failed_the_branches_that_succeeded_are_undone(db, wf, undone):
@@ -265,43 +273,42 @@ async def test_the_handlers_run_one_after_another(db, wf, undone):
 # -- what a handler is given -------------------------------------------------------------------------
 
 
-async def test_a_handler_gets_a_context_and_copies_of_its_own(db, wf):
+async def test_each_attempt_gets_a_context_and_copies_of_its_own(db, wf):
     seen = []
-    attempts = []
 
     @wf.compensation(retry=Retry(max_attempts=2, base=0))
     async def undo(ctx, result):
-        assert type(ctx) is Context
-        assert type(result) is dict
-        seen.append((ctx["list"], ctx.get("new"), result["list"]))
-        ctx["new"] = 1
+        seen.append((type(ctx), dict(ctx), type(result), dict(result)))
         ctx["list"].append("changed")
+        ctx["new"] = 1
         result["list"].append("changed")
-        attempts.append(1)
-        if len(attempts) == 1:
+        if len(seen) == 1:
             raise OSError
 
-    wf.step(lambda ctx: ctx | {"list": (1, ["b"])[1:]}, name="other", inline=True)
-    wf.step(lambda ctx: {"list": ["result"]}, name="a", compensate="undo", inline=True)
+    wf.step(lambda _: {"list": ["returned"]}, name="a", compensate="undo", inline=True)
     fail(wf)
-    wf2 = wf
-    info = await finish(db, wf2, {"list": ["given"]})
-    assert info.status in ("compensated", "compensation_failed")
-    assert len(seen) == 2
-    assert seen[0][1] is None
-    assert seen[1][1] is None
+    info = await finish(db, wf, {"list": ["given"]})
+    assert seen == [(Context, {"list": ["given"]}, dict, {"list": ["returned"]})] * 2
+    assert info.status == "compensated"
+    assert info.context == {"list": ["returned"]}
 
 
-@pytest.mark.parametrize("value", [Ok(("a", {1, 2})), Ok([1]), Ok(None), {"a": b"1"}, None])
-async def test_the_data_of_a_branch_comes_back_with_its_type(db, wf, undone, value):
+@pytest.mark.parametrize(
+    ("returned", "expected"),
+    [
+        (Ok(("a", {1, 2})), ("a", {1, 2})),
+        (Ok([1]), [1]),
+        (Ok(None), None),
+        ({"a": b"1"}, {"a": b"1"}),
+        (None, {"id": (1,)}),
+    ],
+)
+async def test_the_data_of_a_branch_comes_back_with_its_type(db, wf, undone, returned, expected):
     undone.handler("undo")
     with wf.parallel(name="block"):
-        wf.step(lambda _: value, name="branch", compensate="undo", inline=True)
+        wf.step(lambda _: returned, name="branch", compensate="undo", inline=True)
     fail(wf)
     await finish(db, wf, {"id": (1,)})
-    expected = value.value if isinstance(value, Ok) else {"id": (1,)} if value is None else value
-    if value == Ok(None):
-        expected = None
     ((_, given, result),) = undone.calls
     assert given == {"id": (1,)}
     assert (result, type(result)) == (expected, type(expected))
@@ -319,29 +326,24 @@ async def test_a_plain_function_runs_in_a_thread(db, wf):
 
 
 async def test_step_info_tells_about_the_handler(db, wf):
-    infos = []
-
-    @wf.step(compensate="undo") if "undo" in {} else lambda fn: fn
-    async def unused(ctx): ...
+    steps, handlers = [], []
 
     @wf.compensation(retry=Retry(max_attempts=2, base=0))
     async def undo(ctx, result):
-        infos.append(step_info())
-        if len(infos) == 1:
+        handlers.append(step_info())
+        if len(handlers) == 1:
             raise OSError
 
     @wf.step(compensate="undo")
     async def a(ctx):
-        infos.insert(0, step_info()) if False else keys.append(step_info())
+        steps.append(step_info())
 
-    keys = []
     fail(wf)
     info = await finish(db, wf)
-    first, second = infos
+    first, second = handlers
     assert (first.run_id, first.path, first.visit) == (info.id, "a/!undo", 1)
     assert [first.attempt, second.attempt] == [1, 2]
-    assert first.idempotency_key == second.idempotency_key
-    assert first.idempotency_key != keys[0].idempotency_key
+    assert first.idempotency_key == second.idempotency_key != steps[0].idempotency_key
 
 
 async def test_a_handler_sees_the_results_of_the_block_before_its_step(db, wf):
@@ -480,7 +482,7 @@ async def test_a_compensated_run_cannot_be_retried(db, wf, undone, outcome):
     async with open_engine(db, workflows=[wf]) as engine:
         run = await engine.start(wf, id="r")
         info = await run.wait()
-        with pytest.raises(ValueError, match=rf"'r' is {info.status}.*undone") as caught:
+        with pytest.raises(InputError, match=rf"'r' is {info.status}.*undone") as caught:
             await engine.retry("r")
     assert "start another" in str(caught.value)
     assert len(undone.calls) == 1
