@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import trio
 
-from durable_trio._context import StepScope
 from durable_trio._snapshot.records import Answered, Waiting
 
 
@@ -27,7 +26,8 @@ class Mailbox:
 
     Attributes:
         arrival: set, and replaced, at every arrival.
-        dues: of the waits that tasks of the run are at: when each is over at the latest.
+        dues: when each wait that a task of the run is at (by its scope) is over at the latest, and when the
+            time of each block that is under way (by the block) is.
         waiting: waits inside steps that have begun and are not over, by (path, visit).
         answered: how others were answered.
     """
@@ -36,7 +36,7 @@ class Mailbox:
         self._letters: dict[tuple[int, str], deque[Letter]] = {}
         self._numbers: set[int] = set()
         self.arrival = trio.Event()
-        self.dues: dict[StepScope, float | None] = {}
+        self.dues: dict[object, float | None] = {}
         self.waiting: dict[tuple[str, int], Waiting] = {}
         self.answered: dict[tuple[str, int], Answered] = {}
 

@@ -35,6 +35,7 @@ from durable_trio._snapshot.records import (
     RESULTS,
     TIMED_OUT,
     Done,
+    Waiting,
 )
 from durable_trio._snapshot.view import NO_CONTEXT, RESULTS_KEY
 from durable_trio._speedups.context import thaw
@@ -101,6 +102,8 @@ class Block:
         self._recall()
         if self._open and not self._collector.must_stop:
             await self._run_branches()
+        if self._timeout is not None:
+            run.mailbox.dues.pop(self, None)
         if self._cause is not None or run.halted or self._has_timed_out:
             for index in list(self._open):
                 self._put_unfinished(index, NEVER_STARTED, None)
@@ -172,13 +175,28 @@ class Block:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if self._timeout is not None:
-                nursery.cancel_scope.deadline = trio.current_time() + self._timeout
+                due = self._due(self._timeout)
+                nursery.cancel_scope.deadline = trio.current_time() + max(due - self._run.engine.now(), 0.0)
             first = todo[:width]
             # This task's being busy passes on to its branches, and back from the last one of them.
             self._tasks = len(first)
             self._run.busy += len(first) - 1
             for index in first:
                 nursery.start_soon(self._branch, index)
+
+    def _due(self, timeout: float) -> float:
+        """When the block's time is over: fixed when it begins, in whatever life of the run that was."""
+        run, path = self._run, self._node.path
+        begun = run.journal.waiting.get((path, self._visit)) if run.journal is not None else None
+        if begun is None:
+            engine = run.engine
+            now = engine.now()
+            begun = Waiting(path, self._visit, KINDS[self._node.kind], None, now, now + timeout)
+            run.put(engine.codec.encode(begun))
+            engine.committer.soon()
+        assert begun.due is not None
+        run.mailbox.dues[self] = begun.due  # so that a run that is parked is woken for it
+        return begun.due
 
     async def _branch(self, index: int) -> None:
         """A branch's task, from its start to its outcome (or its interruption). Never raises."""

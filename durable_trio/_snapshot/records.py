@@ -100,11 +100,11 @@ class Retried(msgspec.Struct, array_like=True, tag=5):
 
 
 class Waiting(msgspec.Struct, array_like=True, tag=6):
-    """A wait began. Its due time is fixed by this, for all lives of the run."""
+    """A wait, or a block with a timeout, began. Its due time is fixed by this, for all lives of the run."""
 
     path: str  # of the node; of a wait inside a step, the step's path, a slash, and what tells it apart
     visit: int
-    kind: int  # SLEEP, EVENT or INPUT
+    kind: int  # SLEEP, EVENT or INPUT; of a block, its own
     name: str | None  # of the event or the input
     started: float
     due: float | None  # when it times out or, for a sleep, when it is over; seconds since the epoch

@@ -29,6 +29,7 @@ from durable_trio._snapshot.records import (
     MAPPED,
     NODE_STATUS_NAMES,
     OK,
+    PARALLEL,
     RESULTS,
     SAME,
     SEQUENCE,
@@ -306,6 +307,8 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             due_at=None if over else _instant(attempt.due),
         )
     for wait in () if over else journal.waiting.values():
+        if wait.kind == PARALLEL:
+            continue  # a block with a timeout: it shows when it ends
         yield StepInfo(
             path=wait.path,
             kind=KIND_NAMES[wait.kind],

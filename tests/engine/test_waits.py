@@ -193,3 +193,25 @@ async def test_what_cannot_be_sent_is_refused_and_nothing_is_recorded(mock_clock
         with pytest.raises(InputError, match="ended"):
             await engine.send_event("r", "go")
         assert await engine.pending_inputs() == []
+
+
+async def test_a_blocks_timeout_holds_while_the_run_is_parked_and_over_a_restart(tmp_path):
+    wall = [datetime(2030, 1, 1, tzinfo=UTC)]
+    wf = Workflow("bounded")
+    with wf.parallel(name="block", timeout=100, on_error="complete_all"):
+        wf.wait_for_event("a")
+        wf.wait_for_event("b")
+    options = {"workflows": [wf], "clock": lambda: wall[0]}
+    async with open_engine(tmp_path / "db", **options) as engine:
+        run = await engine.start(wf, id="r")
+        while run.status != "waiting":
+            await trio.lowlevel.checkpoint()
+        wall[0] += timedelta(seconds=60)
+        await engine.send_event("r", "a", 1)
+        while (await engine.get("r")).steps[0].status != "ok" or run.status != "waiting":
+            await trio.lowlevel.checkpoint()
+    wall[0] += timedelta(seconds=60)
+    async with open_engine(tmp_path / "db", **options) as engine:
+        result = await (await engine.start(wf, id="r")).result()
+    assert result["__results__"]["a"] == Ok({"a": 1})
+    assert result["__results__"]["b"].reason.type == "TimeoutError"
