@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -21,12 +22,16 @@ from durable_trio._context import StepScope, scope_of
 from durable_trio._definition.workflow import Workflow
 from durable_trio._engine.handle import Run
 from durable_trio._engine.inputs import check_name
+from durable_trio._engine.recovery import load_seq
 from durable_trio._engine.run import RunState
-from durable_trio._errors import RunBlocked, RunCancelled, RunFailed
+from durable_trio._errors import RunBlocked, RunCancelled, RunFailed, RunNotFound, StoreCorrupt
 from durable_trio._retry import seconds
 from durable_trio._snapshot.records import Answered, ChildStarted
 from durable_trio._speedups.context import thaw
 from durable_trio._values import Err, Failure, Ok
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
 
 _NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
 _CHILD = -1  # tells children from waits where a body's questions are counted
@@ -85,6 +90,21 @@ async def call_workflow(
     return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
 
 
+def descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
+    """The runs under way that a run has started, and theirs, parents first; each with why it is cancelled
+    when the run is.
+    """
+    found = []
+    because = f"run {run.id!r}, which started it, was cancelled"
+    for child_id in sorted(run.children):
+        with suppress(RunNotFound, StoreCorrupt):  # it is deleted, or cannot be read: there is nothing to cancel
+            child = engine.post.find(child_id)
+            if child is not None and not (child.ending or child.stopped or child.status == "compensating"):
+                load_seq(engine, child)
+                found += [(child, because), *descendants(engine, child)]
+    return found
+
+
 async def _started(
     scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None
 ) -> tuple[RunState, tuple[str, int]]:
@@ -104,6 +124,8 @@ async def _started(
         run.put(engine.codec.encode(started))
         run.children.add(child_id)
     child = engine.start_child(run, workflow, given, child_id)
+    if run.stopped:  # the body is on its way out, and shields itself
+        engine.cancel_now(child, f"run {run.id!r}, which started it, was cancelled")
     await engine.committer.durable()
     return child, (f"{scope.path}/__child:{ref}", scope.visit)
 

@@ -21,6 +21,7 @@ from durable_trio._engine import chain, choice, inputs, items, parallel, step, w
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
 from durable_trio._engine.asking import asked_for, declared, pending_inputs
+from durable_trio._engine.children import descendants
 from durable_trio._engine.committer import Committer
 from durable_trio._engine.handle import Run
 from durable_trio._engine.ids import KeySource, check_id, id_of_key
@@ -184,15 +185,25 @@ class Engine:
         base, special = inputs.frozen_input(self.codec, plan, input)
         key = self._keys()
         run_id = id_of_key(key) if id is None else id
+        due = None if at is None else inputs.instant(at)
         header = Header(
-            run_id, plan.workflow, plan.version, plan.fingerprint, self.now(), base, queue, priority, parent
+            run_id,
+            plan.workflow,
+            plan.version,
+            plan.fingerprint,
+            self.now(),
+            base,
+            queue,
+            priority,
+            parent,
+            due,
         )
         run = RunState(self, plan, header, key, self.numbers[plan.workflow])
         if special:
             header.input = self.codec.wire(base)
         encoded = self.codec.encode(header)
         header.input = base
-        if at is not None and (due := inputs.instant(at)) > self.now():
+        if due is not None and due > self.now():
             self.live[run_id] = run
             self.post.schedule(run, due, encoded, alias)
             return run, True
@@ -326,7 +337,7 @@ class Engine:
     def abandon(self) -> None:
         """Tell those who wait for a run, now or later, that it will not end here."""
         self.abandoned = True
-        for run in self.live.values():
+        for run in [*self.live.values(), *self.post.held()]:
             run.wake()
 
     async def drain(self) -> None:
@@ -378,29 +389,38 @@ class Engine:
             return False
         self._check_open()
         took_effect = self.cancel_now(run, reason, compensate=compensate)
-        children = sorted(run.children)  # not those that a compensation starts from now on
         await self.committer.durable()
-        if took_effect:
-            for child in children:
-                because = f"run {run_id!r}, which started it, was cancelled"
-                await self.cancel(child, because, compensate=compensate)
         return took_effect
 
     def cancel_now(self, run: RunState, reason: Any, *, compensate: bool = False) -> bool:
-        """Hand over the cancellation of a run that has not ended; False if it is too late for one."""
+        """Hand over the cancellation of a run that has not ended, and of all that it has started and that is
+        under way; False if it is too late for one.
+        """
         if run.ending or run.status == "compensating":
             return False
         if run.stopped:
             return True
         frozen, _ = self.codec.freeze(reason, "reason")
         load_seq(self, run)
+        family = [(run, frozen), *descendants(self, run)]
+        undone = [self._can_be_undone(member) if compensate else False for member, _ in family]
+        # The run itself comes last: a crash in between must not leave an ended run with a live child.
+        for (member, because), undo in reversed(list(zip(family, undone, strict=True))):
+            self._cancel_one(member, because, compensate=undo)
+        return True
+
+    def _can_be_undone(self, run: RunState) -> bool:
+        """Whether a run has done what could be undone; raises RunBlocked if that cannot be now."""
         # What was never under way, here or before, has done nothing that could be undone.
-        compensate = compensate and (run.at is not None or run.seq > 0 or run.status == "running")
-        if compensate and run.status == "blocked":
+        has_begun = run.at is not None or run.seq > 0 or run.status == "running"
+        if has_begun and run.status == "blocked":
             raise RunBlocked(
                 f"run {run.id!r} is blocked, and so its steps cannot be undone: {run.reason}. Register a "
                 "definition that fits, or cancel it without compensate=True"
             )
+        return has_begun
+
+    def _cancel_one(self, run: RunState, frozen: Any, *, compensate: bool) -> None:
         run.stopped = True
         run.undoes = compensate
         run.reason = frozen
@@ -412,7 +432,6 @@ class Engine:
             run.scope.cancel(reason=run.halt_cause)
         elif run.status in ("pending", "waiting", "blocked"):
             self._end_idle(run, Ending("cancelled", frozen, {}))
-        return True
 
     def _end_idle(self, run: RunState, ending: Ending) -> None:
         """End a run that has no task; if its steps are to be undone, it gets one for that."""
@@ -528,16 +547,23 @@ class Engine:
                 return deleted
             after, old = page
             self._check_open()
-            deletions = [write for write, run_id in old if self._is_as_read(write, run_id)]
+            deletions = [write for write, run_id in old if self._is_as_read(write, run_id, limit)]
             await self._forget(deletions)
             deleted += len(deletions)
 
-    def _is_as_read(self, write: Write, run_id: str) -> bool:
+    def _is_as_read(self, write: Write, run_id: str, limit: float) -> bool:
         """Whether a run that was read in a thread was neither retried nor deleted since."""
         if run_id in self.live or write.run in self._going:
             return False
-        stored = self.store.load(write.run, with_rows=False)
-        return stored is not None and stored.status == write.old
+        retried = write.run in self.retried  # then it may have ended once more, just now
+        stored = self.store.load(write.run, with_rows=retried)
+        if stored is None or stored.status != write.old:
+            return False
+        return not retried or self._ended_before(stored, limit)
+
+    def _ended_before(self, stored: Stored, limit: float) -> bool:
+        finished = self.reader.info(stored, with_steps=False).finished_at
+        return finished is not None and finished.timestamp() < limit
 
     def _old_runs(
         self, codes: Collection[int], after: bytes | None, limit: float
@@ -548,11 +574,9 @@ class Engine:
         old = []
         for key, workflow, status in keys:
             stored = self.store.load(key)
-            if stored is None:
-                continue
-            info = self.reader.info(stored, with_steps=False)
-            if info.finished_at is not None and info.finished_at.timestamp() < limit:
-                old.append((_deletion(key, info.id, workflow, status), info.id))
+            if stored is not None and self._ended_before(stored, limit):
+                run_id = self.reader.codec.decode_header(stored.header).id
+                old.append((_deletion(key, run_id, workflow, status), run_id))
         return keys[-1][0], old
 
     # -- messages ------------------------------------------------------------------------------------

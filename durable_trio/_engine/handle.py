@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from durable_trio._engine.run import RunState
-from durable_trio._errors import EngineClosed, RunBlocked, RunCancelled, RunFailed
+from durable_trio._errors import EngineClosed, RunBlocked, RunCancelled, RunFailed, RunNotFound
 from durable_trio._info import RunInfo, RunStatus
 from durable_trio._speedups.context import thaw
 
@@ -83,7 +84,8 @@ class Run:
         if live is not None and live.key == state.key:
             self._state = live
         elif state.status == "failed" and state.key in engine.retried and not engine.abandoned:
-            self._state = engine.ended_run(self.id)
+            with suppress(RunNotFound):  # it was deleted: this is the last that is known of it
+                self._state = engine.ended_run(self.id)
         return self._state
 
     async def _settled(self) -> RunState:

@@ -45,7 +45,12 @@ class Mailbox:
         if letter.number in self._numbers:
             return
         self._numbers.add(letter.number)
-        self._letters.setdefault((kind, name), deque()).append(letter)
+        letters = self._letters.setdefault((kind, name), deque())
+        # Those that are read from the disk when the run is woken are older than the one that woke it.
+        place = len(letters)
+        while place and letters[place - 1].number > letter.number:
+            place -= 1
+        letters.insert(place, letter)
         self.arrival.set()
         self.arrival = trio.Event()
 

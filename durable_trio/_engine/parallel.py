@@ -101,12 +101,17 @@ class Block:
         started, begun = engine.now(), engine.monotonic()
         self._recall()
         if self._open and not self._collector.must_stop:
-            await self._run_branches()
-        if self._timeout is not None:
-            run.mailbox.dues.pop(self, None)
+            try:
+                await self._run_branches()
+            finally:
+                if self._timeout is not None:
+                    run.mailbox.dues.pop(self, None)
         if self._cause is not None or run.halted or self._has_timed_out:
+            known = self._begun_before()
+            status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
-                self._put_unfinished(index, NEVER_STARTED, None)
+                has_begun = self._branches[index].path in known
+                self._put_unfinished(index, status if has_begun else NEVER_STARTED, None)
         if run.halted or self._open:
             await trio.sleep_forever()  # the run is cancelled, or suspended: that is delivered here
         if ARMED:
@@ -164,6 +169,18 @@ class Block:
                     assert outcome is not None
                     self._settle(index, outcome)
         self._check_stop()
+
+    def _begun_before(self) -> set[str]:
+        """The paths of the branches that had begun in an earlier life of the run."""
+        journal = self._run.journal
+        if journal is None:
+            return set()
+        inside = self._node.path + "/"
+        return {
+            inside + path[len(inside) :].partition("/")[0]
+            for path, visit in (*journal.waiting, *journal.answered, *journal.attempts, *journal.done)
+            if visit == self._visit and path.startswith(inside)
+        }
 
     # -- the branches --------------------------------------------------------------------------------
 

@@ -13,9 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
+import trio
+
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.recovery import taken_over
+from durable_trio._engine.recovery import load_seq, taken_over
 from durable_trio._engine.run import RunState
 from durable_trio._engine.timers import milliseconds
 from durable_trio._errors import InputError, RunBlocked, StoreCorrupt
@@ -77,6 +79,10 @@ class PostOffice:
     def parked(self, key: bytes) -> RunState | None:
         """The object of a parked run, if anybody holds it."""
         return self._parked.get(key)
+
+    def held(self) -> list[RunState]:
+        """The parked runs that somebody holds."""
+        return list(self._parked.values())
 
     def recall(self, stored: Stored) -> RunState:
         """An object for a parked run that has none; it stands for the run as long as anybody holds it."""
@@ -160,11 +166,20 @@ class PostOffice:
         Raises:
             RunNotFound: there is no such run.
         """
+        await trio.lowlevel.checkpoint()
+        return self.find(run_id)
+
+    def find(self, run_id: str) -> RunState | None:
+        """The same, without a checkpoint.
+
+        The store is not read in a thread: by the time of its answer, the run might have been woken, and have
+        ended.
+        """
         engine = self._engine
         run = engine.live.get(run_id)
         if run is not None:
             return run
-        stored = await engine.reader.call(lambda: engine.reader.load(run_id, with_rows=False))
+        stored = engine.reader.load(run_id, with_rows=False)
         run = engine.live.get(run_id) or self._parked.get(stored.run)
         if run is None and stored.status < FIRST_ENDED_CODE:
             run = self.recall(stored)
@@ -189,5 +204,13 @@ class PostOffice:
         run.mailbox.add(kind, name, Letter(number, payload))
         if run.parking:
             run.roused = True
-        elif run.status == "waiting":
+        elif run.status == "waiting" and not self._is_too_early(run):
             self.wake(run)
+
+    def _is_too_early(self, run: RunState) -> bool:
+        """Whether it is a run for later that has not begun: a message does not make it begin."""
+        at = run.header.at
+        if at is None or at <= self._engine.now():
+            return False
+        load_seq(self._engine, run)
+        return run.seq == 0

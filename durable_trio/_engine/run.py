@@ -111,7 +111,7 @@ class RunState(Ledger):
         self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
         # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
         limit = plan.timeout if plan is not None else None
-        self.deadline = None if limit is None else header.created + limit
+        self.deadline = None if limit is None else max(header.created, header.at or 0.0) + limit
         self.at: str | None = None  # the path of the top-level node that is under way
         self.scopes: set[StepScope] = set()  # what is under way, for those who ask
         self.stopped = False  # cancelled: no step starts any more
@@ -160,6 +160,9 @@ class RunState(Ledger):
             self.check_idle()
         try:
             yield
+            if self.parking:
+                # What it waited for came in the same moment: it is not what wakes the run, so the run looks again.
+                self.roused = True
         finally:
             if not stay:
                 self.busy += 1
@@ -168,8 +171,8 @@ class RunState(Ledger):
             scope.due = None
 
     def check_idle(self) -> None:
-        """Park the run if all of its tasks wait."""
-        if self.busy == 0 and not self.halted and not self.engine.draining:
+        """Park the run if all of its tasks wait; while they are being ended, fewer and fewer do."""
+        if self.busy == 0 and not self.parking and not self.halted and not self.engine.draining:
             assert self.scope is not None
             self.parking = True
             dues = [due for due in self.mailbox.dues.values() if due is not None]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from durable_trio._errors import StoreError
+
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
 
@@ -48,6 +50,7 @@ class Timers:
             delay = self._next - engine.now()
             if delay <= 0:
                 self._next = math.inf
+                await self._durable()  # a timer may be due before the commit that puts it into the index
                 await self._fire()
                 continue
             with trio.move_on_after(min(delay, _LONGEST_SLEEP)):
@@ -62,6 +65,12 @@ class Timers:
             for instant, key in due:
                 engine.ring(key, instant)
             if due:
-                await engine.committer.durable()
+                await self._durable()
             if len(due) < _PAGE:
                 return
+
+    async def _durable(self) -> None:
+        try:
+            await self._engine.committer.durable()
+        except StoreError:
+            await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task

@@ -8,7 +8,6 @@ and looks again.
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ import msgspec
 import trio
 
 from durable_trio._context import StepScope
+from durable_trio._definition.checks import LONGEST_WAIT
 from durable_trio._definition.nodes import EventNode, InputNode, Node, SleepNode
 from durable_trio._engine import body
 from durable_trio._engine.body import Place, Verdict
@@ -138,9 +138,9 @@ async def _due_of_sleep(
         wanted = "an aware datetime"
     else:
         seconds = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds < math.inf:
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_WAIT:
             return run.engine.now() + seconds
-        wanted = "seconds or a timedelta, not negative"
+        wanted = "seconds or a timedelta, not negative and at most 1000 years"
     message = f"{what} returned {body.shown(value)}; it returns {wanted}"
     return body.refused(run.engine.codec, "TypeError", message)
 

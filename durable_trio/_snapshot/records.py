@@ -46,6 +46,7 @@ class Header(msgspec.Struct, array_like=True):
     queue: str = "default"
     priority: int = 0
     parent: str | None = None
+    at: float | None = None  # it does not begin before this instant, seconds since the epoch
 
 
 class Done(msgspec.Struct, array_like=True, tag=1):

@@ -346,3 +346,43 @@ async def test_a_run_that_is_cancelled_as_soon_as_it_is_started_ends_cancelled(d
             assert await engine.cancel(run.id) is True
             assert (await run.wait()).status == "cancelled"
     assert "next" not in events
+
+
+async def test_a_step_that_holds_up_the_end_of_the_engine_is_named_too(mock_clock, wf, caplog):
+    began = trio.Event()
+
+    @wf.step
+    async def stubborn(ctx):
+        began.set()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(100)
+
+    caplog.set_level(logging.WARNING, logger="durable_trio")
+    async with open_engine(workflows=[wf], clock=trio_clock(), cancel_grace=5) as engine:
+        await engine.start(wf, id="run-7")
+        await began.wait()
+    (record,) = caplog.records
+    assert "stubborn" in record.getMessage()
+    assert "run-7" in record.getMessage()
+
+
+async def test_a_branch_that_holds_up_its_block_is_named_too(mock_clock, wf, caplog):
+    began = trio.Event()
+    with wf.parallel(name="block"):
+
+        @wf.step
+        async def stubborn(ctx):
+            began.set()
+            with trio.CancelScope(shield=True):
+                await trio.sleep(100)
+
+        @wf.step
+        async def failing(ctx):
+            await began.wait()
+            return Err("no")
+
+    caplog.set_level(logging.WARNING, logger="durable_trio")
+    async with open_engine(workflows=[wf], clock=trio_clock(), cancel_grace=5) as engine:
+        assert (await (await engine.start(wf)).wait()).status == "failed"
+    (record,) = caplog.records
+    assert "block/stubborn" in record.getMessage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 
 import pytest
@@ -278,7 +279,7 @@ async def test_each_attempt_gets_a_context_and_copies_of_its_own(db, wf):
 
     @wf.compensation(retry=Retry(max_attempts=2, base=0))
     async def undo(ctx, result):
-        seen.append((type(ctx), dict(ctx), type(result), dict(result)))
+        seen.append((type(ctx), copy.deepcopy(dict(ctx)), type(result), copy.deepcopy(result)))
         ctx["list"].append("changed")
         ctx["new"] = 1
         result["list"].append("changed")

@@ -43,7 +43,10 @@ class Trip:
 
     @property
     def all_undone(self):
-        return self.undone == [("hotel", {"flight": 1}, {"flight": 1, "hotel": 1}), ("flight", {}, {"flight": 1})]
+        return self.undone == [
+            ("hotel", {"flight": 1}, {"flight": 1, "hotel": 1}),
+            ("flight", {}, {"flight": 1}),
+        ]
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from engine_helpers import Hold, crash_image, interrupt, resume
 
 from durable_trio import Err, Ok, RunFailed, Workflow, open_engine, sleep, step_info
-from durable_trio.testing import trio_clock
 
 MODES = ["sync", "async", "exit"]
 
 
 class Saga:
-    """Steps a, b and c, a decision and a failure; the handler that ``holds`` names stays until it is let go."""
+    """Steps a, b and c, then a failure; the handler of the step ``holds`` stays until it is let go."""
 
     def __init__(self, holds=None):
         self.hold = Hold()
@@ -101,19 +101,19 @@ async def test_a_handler_that_has_failed_is_not_called_again(disk):
 @pytest.mark.parametrize("mode", MODES)
 async def test_each_outcome_is_on_disk_before_the_next_handler_starts(disk, tmp_path, mode):
     """Also before the first one: a crash there must not find a run that would take its steps up again."""
-    saga = Saga()
-    wf = saga.workflow(durability=mode)
-    copies = []
+    saga, copies = Saga(), []
+    plain = saga._handler
 
-    def looking(handler):
+    def photographed(name):
+        handler = plain(name)
+
         async def undo(ctx, result):
             copies.append(crash_image(disk, tmp_path / f"copy-{len(copies)}"))
             await handler(ctx, result)
 
         return undo
 
-    inner = Saga._handler
-    saga._handler = lambda name: looking(inner(saga, name))
+    saga._handler = photographed
     wf = saga.workflow(durability=mode)
     await first_life(disk, wf)
     assert len(copies) == 3
@@ -194,7 +194,8 @@ async def test_branches_are_known_again_after_a_restart(disk):
     hold.let_go()
     await resume(disk, wf)
     assert sorted(undone, key=repr) == sorted(
-        [({"i": 0}, "z"), ({"i": 0, "x": 1}, {"i": 0, "x": 1, "y": 2}), ({"i": 0}, {"i": 0, "x": 1})], key=repr
+        [({"i": 0}, "z"), ({"i": 0, "x": 1}, {"i": 0, "x": 1, "y": 2}), ({"i": 0}, {"i": 0, "x": 1})],
+        key=repr,
     )
 
 
@@ -212,29 +213,51 @@ async def test_a_changed_definition_blocks_a_compensating_run_and_a_fitting_one_
     assert saga.names == ["c", "b", "b", "a"]
 
 
-async def test_a_sleep_in_a_handler_is_not_begun_anew(disk, mock_clock):
+async def test_a_sleep_in_a_handler_is_not_begun_anew(disk):
+    """By the wall clock, its time is over when the database is opened again."""
+    now = 1_700_000_000.0
     wf = Workflow("slow")
     reached = trio.Event()
     entered = []
 
     @wf.compensation
     async def undo(ctx, result):
-        entered.append(trio.current_time())
+        entered.append("entered")
         reached.set()
         await sleep(1000)
         entered.append("awake")
 
     wf.step(lambda _: None, name="a", compensate="undo", inline=True)
     wf.step(lambda _: Err("no"), name="fail", inline=True)
-    clock = trio_clock()
-    async with open_engine(disk, workflows=[wf], clock=clock) as engine:
+    async with open_engine(disk, workflows=[wf], clock=lambda: now) as engine:
         await engine.start(wf, id="r")
         await reached.wait()
-        await engine.committer.durable()
-        await trio.sleep(600)
-    began = trio.current_time()
-    info = await resume(disk, wf, clock=clock)
+        await trio.testing.wait_all_tasks_blocked()
+    now += 1000
+    info = await resume(disk, wf, clock=lambda: now)
     assert info.status == "compensated"
-    assert entered[-1] == "awake"
-    assert len(entered) == 3
-    assert trio.current_time() - began < 500
+    assert entered == ["entered", "entered", "awake"]
+
+
+async def test_a_retried_run_goes_on_after_a_restart_and_is_undone_when_it_fails_again(disk):
+    """That its first failure had nothing to undo must not make the next life compensate at once."""
+    wf = Workflow("retried")
+    hold, undone, works = Hold(), [], []
+    wf.compensation("undo", lambda ctx, result: undone.append(result))
+    wf.step(lambda _: {"x": 1} if works else Err("no"), name="a", compensate="undo", inline=True)
+
+    @wf.step
+    async def b(ctx):
+        await hold()
+        return Err("again")
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        run = await engine.start(wf, id="r")
+        assert (await run.wait()).status == "failed"
+        works.append(1)
+        await engine.retry("r")
+        await hold.reached.wait()
+    hold.let_go()
+    info = await resume(disk, wf)
+    assert hold.entered == 2
+    assert (info.status, info.error, undone) == ("compensated", "again", [{"x": 1}])

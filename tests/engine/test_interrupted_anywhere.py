@@ -81,7 +81,10 @@ def everything(probe, *, fails):
 
 def end_of(info):
     """What must not depend on when the run was interrupted."""
-    steps = {(step.path, step.visit): (step.kind, step.status, step.attempt, step.result, step.error) for step in info.steps}
+    steps = {
+        (step.path, step.visit): (step.kind, step.status, step.attempt, step.result, step.error)
+        for step in info.steps
+    }
     return {
         "status": info.status,
         "result": info.result,

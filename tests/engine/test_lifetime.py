@@ -343,10 +343,9 @@ async def test_more_runs_than_a_page_are_recovered(disk, wf):
         entered.append(ctx["n"])
         await released.wait()
 
-    async with open_engine(disk, workflows=[wf], max_running=1) as engine:
-        async with trio.open_nursery() as nursery:
-            for n in range(2100):
-                nursery.start_soon(lambda n=n: engine.start(wf, {"n": n}, id=f"r{n}"))
+    async with open_engine(disk, workflows=[wf], max_running=1) as engine, trio.open_nursery() as nursery:
+        for n in range(2100):
+            nursery.start_soon(lambda n=n: engine.start(wf, {"n": n}, id=f"r{n}"))
     entered.clear()
     released.set()
     async with open_engine(disk, workflows=[wf], durability="exit") as engine:
@@ -355,7 +354,9 @@ async def test_more_runs_than_a_page_are_recovered(disk, wf):
     assert sorted(entered) == list(range(2100))
 
 
-async def test_a_cancellation_while_an_engine_is_being_opened_is_delivered_and_leaves_nothing_open(db, holding):
+async def test_a_cancellation_while_an_engine_is_being_opened_is_delivered_and_leaves_nothing_open(
+    db, holding
+):
     entered = []
 
     def clock():

@@ -231,7 +231,9 @@ async def test_a_restart_between_the_failure_and_the_end_of_a_block_starts_nothi
 
 async def ended(engine, *paths):
     """Wait until these steps of the run ``"r"`` are recorded."""
-    while not {step.path for step in (await engine.get("r")).steps if step.status in ("ok", "error")} >= set(paths):
+    while not {step.path for step in (await engine.get("r")).steps if step.status in ("ok", "error")} >= set(
+        paths
+    ):
         await trio.testing.wait_all_tasks_blocked(0.001)
 
 

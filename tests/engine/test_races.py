@@ -106,7 +106,9 @@ async def test_prunes_and_deletions_of_the_same_runs(db, switch):
             await fail(engine, switch, f"r{n}")
         clock.now += 10
         deletions = [functools.partial(engine.delete, f"r{n}") for n in range(TIMES)]
-        results = await at_once(functools.partial(engine.prune, 5), functools.partial(engine.prune, 5), *deletions)
+        results = await at_once(
+            functools.partial(engine.prune, 5), functools.partial(engine.prune, 5), *deletions
+        )
         deleted = sum(result is None for result in results)
         assert results[0] + results[1] + deleted == TIMES
         assert await engine.list() == []
@@ -141,7 +143,8 @@ async def test_a_deletion_and_a_start_of_the_same_id(db, switch):
         for n in range(TIMES):
             await engine.run(switch.wf, id=f"r{n}")
             deleted, run = await at_once(
-                functools.partial(engine.delete, f"r{n}"), functools.partial(engine.start, switch.wf, id=f"r{n}")
+                functools.partial(engine.delete, f"r{n}"),
+                functools.partial(engine.start, switch.wf, id=f"r{n}"),
             )
             if run.created:
                 assert (await run.result())["done"] == switch.entered
@@ -206,3 +209,15 @@ class Clock:
 
     def __call__(self):
         return self.now
+
+
+async def test_a_handle_on_a_run_that_was_retried_and_deleted_says_the_last_that_is_known(db, switch):
+    async with open_engine(db, workflows=[switch.wf]) as engine:
+        before = await engine.start(switch.wf, id="r")
+        await before.wait()
+        await (await engine.retry("r")).wait()
+        await engine.delete("r")
+        assert before.status == "failed"
+        assert "r" in repr(before)
+        with pytest.raises(RunNotFound):
+            await before.wait()

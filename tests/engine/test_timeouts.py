@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import pytest
 import trio
 from engine_helpers import failed, finish, result_of, states, step_of
 
@@ -256,10 +255,9 @@ async def test_a_workflows_timeout_of_one_run_does_not_touch_the_next(mock_clock
         await trio.sleep(ctx["seconds"])
 
     async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
-        statuses = []
         for seconds in (99, 101, 99, 101, 1):
-            statuses.append((await (await engine.start(wf, {"seconds": seconds})).wait()).status)
-    assert statuses == ["completed", "failed", "completed", "failed", "completed"]
+            run = await engine.start(wf, {"seconds": seconds})
+            assert (await run.wait()).status == ("completed" if seconds < 100 else "failed")
 
 
 async def test_a_run_that_took_too_long_can_be_retried(mock_clock):

@@ -23,6 +23,7 @@ NAMES = [
     "external_api",
     "isolation",
     "checksums",
+    "trip_booking",
 ]
 
 _PATIENCE = 60  # seconds of real time for a program that should need one or two

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import USER_TYPES, Basket, Order, alike, contexts, mutable_ids, patient, resolve, twin
@@ -76,6 +78,15 @@ def test_what_was_handed_out_before_is_shared_as_between_dicts():
     new = old | {"x": 1}
     assert new["a"] is old["a"]
     assert new["b"] is not old["b"]
+
+
+def test_removing_from_one_removes_from_no_other():
+    old = share({"a": 1, "b": 2, "c": 3})
+    del old["a"]
+    for new in (old.copy(), old | {"x": 1}, old.assign(x=1), copy.deepcopy(old)):
+        del new["b"]
+        new["d"] = 4
+        assert old == {"b": 2, "c": 3}
 
 
 def test_every_way_of_looking_hands_out_a_copy():

@@ -91,6 +91,7 @@ def test_these_are_the_same(left, right):
         ({Point(1)}, {Point(True)}),
         ({frozenset({1})}, {frozenset({1.0})}),
         ({1: "a"}, {1.0: "a"}),
+        ({nan(1), nan(2)}, {nan(1), 1.0}),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         ({"a": 1}, {"a": 1, "b": 2}),
         ([1], [1, 1]),

@@ -65,7 +65,7 @@ class Child:
 
     def finish(self) -> str:
         """Everything else that it says; it must end well."""
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=600)
         assert self.process.returncode == 0, f"ended with {self.process.returncode}: {err}"
         return out.strip()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import random
+import sys
 
 import lmdb
 import pytest
@@ -267,6 +268,17 @@ def test_a_file_that_is_short_and_has_a_deep_list_of_free_pages(tmp_path):
     os.truncate(data, size // 2)
     with pytest.raises(StoreCorrupt, match="cut short"):
         check_data_file(data)
+
+
+@pytest.mark.parametrize("last_page", [2**40, 2**63])
+def test_a_last_page_number_that_cannot_be_is_refused_at_once(database, last_page):
+    data = database / "data.mdb"
+    damaged = bytearray(data.read_bytes())
+    for meta in (0, 4096):
+        damaged[meta + 136 : meta + 144] = last_page.to_bytes(8, sys.byteorder)
+    data.write_bytes(damaged)
+    with pytest.raises(StoreCorrupt, match="cut short"):
+        open_lmdb(database, readonly=True)
 
 
 def test_a_truncated_file_is_refused_at_every_page(database, tmp_path):

@@ -1,0 +1,42 @@
+"""What the tests of waits share: a wall clock to set by hand, and looking on until a run waits.
+
+Where a run is only looked at, no handle is held: a parked run without one has no object.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import trio
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+class Wall:
+    """A wall clock that stands still unless it is set; ``clock=wall``."""
+
+    def __init__(self):
+        self.now = START
+
+    def __call__(self):
+        return self.now
+
+    def pass_(self, seconds):
+        self.now += timedelta(seconds=seconds)
+
+
+async def reaches(engine, run_id, status="waiting"):
+    """Look on until the run is recorded with this status; gives its RunInfo."""
+    while (info := await engine.get(run_id)).status != status:
+        await trio.lowlevel.checkpoint()
+    return info
+
+
+def waiting_for(info):
+    """The paths of what a run waits for."""
+    return sorted(step.path for step in info.steps if step.status == "waiting")
+
+
+def noted(wf, name, seen):
+    """Declare a step that notes its name and leaves the context as it is."""
+    wf.step(lambda ctx: seen.append(name), name=name, inline=True)
