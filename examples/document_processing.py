@@ -1,4 +1,4 @@
-r"""Document processing: what happens to a document depends on its kind.
+"""Document processing: what happens to a document depends on its kind.
 
 What it shows: ``branch(on=...)`` calls a function of the context and runs the case that has its value, here
 of one step or two; the others are not run. One case may have several values, ``default`` takes all the rest.
@@ -9,7 +9,7 @@ Run it::
 
     python examples/document_processing.py [--db app.lmdb]
     durable-trio run examples/document_processing.py:document_processing \
-        --input '{"name": "a.txt", "text": "INVOICE 17\nlamp 20\ndesk 80"}' --db app.lmdb
+        --input '{"name": "a.txt", "text": "INVOICE 17"}' --db app.lmdb
 
 It prints which way four documents take: an invoice and a receipt the same one, a letter and a scan others. A
 fifth is empty, and never gets to the branch.

@@ -1,4 +1,4 @@
-"""Trial reminder: a run that sleeps for days between its steps, told in milliseconds.
+"""Trial reminder: a run that sleeps for days between its steps, told in a few seconds.
 
 What it shows: ``sleep`` as a step, of a fixed length and of one that a function computes from the context. A
 run that sleeps is parked: it holds no task and no memory. When it wakes is fixed when the sleep begins, and a
@@ -85,5 +85,5 @@ async def main():
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description="Thirty days of three trials, in no time.").parse_args()
+    argparse.ArgumentParser(description="Thirty days of three trials, in a few seconds.").parse_args()
     trio.run(main, clock=MockClock(autojump_threshold=0))

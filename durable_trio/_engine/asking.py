@@ -21,7 +21,9 @@ _ASKING = (STATUS_CODES["waiting"], STATUS_CODES["running"], STATUS_CODES["pendi
 
 
 def _open_questions(codec: Codec, stored: Stored) -> list[Waiting]:
-    waits = Journal(codec.decode_rows(stored.rows)).waiting.values()
+    if stored.status not in _ASKING:
+        return []
+    waits = Journal(codec.decode_rows(stored.rows)).open_waits()
     return [wait for wait in waits if wait.kind == INPUT and wait.name is not None]
 
 

@@ -28,7 +28,7 @@ from durable_trio._engine.ids import KeySource, check_id, id_of_key
 from durable_trio._engine.live import with_live_steps
 from durable_trio._engine.postoffice import PostOffice
 from durable_trio._engine.reader import Reader, status_codes
-from durable_trio._engine.recovery import load_journal, load_seq
+from durable_trio._engine.recovery import go_on_from, load_journal, load_seq
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
@@ -472,8 +472,7 @@ class Engine:
         )
         self.retried.add(stored.run)
         retried = Retried(self.now())
-        run.journal = Journal([*self.codec.decode_rows(stored.rows), retried])
-        run.restart_deadline(retried.at)
+        go_on_from(self, run, Journal([*self.codec.decode_rows(stored.rows), retried]))
         run.begun = True
         admitted = self.admission.enter(run)
         run.status = "running" if admitted else "pending"

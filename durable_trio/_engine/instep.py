@@ -8,6 +8,7 @@ branch on what it got, but must not ask in another order than the last time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import EllipsisType
@@ -17,7 +18,9 @@ import msgspec
 import trio
 
 from durable_trio._context import StepScope, scope_of
+from durable_trio._definition.checks import LONGEST_WAIT
 from durable_trio._engine.committer import Post
+from durable_trio._engine.inputs import check_name
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import RunState
 from durable_trio._engine.waits import receive, wait_until
@@ -47,7 +50,7 @@ async def sleep(duration: float | timedelta) -> None:
         RuntimeError: outside a step.
     """
     scope = scope_of("sleep")
-    due = scope.run.engine.now() + seconds(duration, "sleep(...)")
+    due = scope.run.engine.now() + _length(duration, "sleep(...)")
     await _sleep(scope, due)
 
 
@@ -96,6 +99,7 @@ async def wait_for_any(
     scope = scope_of("wait_for_any")
     names = _names(names, "wait_for_any")
     wait = _Wait(scope, EVENT, "any:" + "|".join(names), timeout, None)
+    await trio.lowlevel.checkpoint()
     if wait.answered is None:
         letter, name = await _first(wait, names)
         wait.answer(None if letter is None else [name, letter.payload], letter)
@@ -118,10 +122,13 @@ async def wait_for_all(
     scope = scope_of("wait_for_all")
     names = _names(names, "wait_for_all")
     run: RunState = scope.run
-    due = None if timeout is None else run.engine.now() + seconds(timeout, "wait_for_all(timeout=...)")
+    due = None
+    if timeout is not None and timeout != math.inf:
+        due = run.engine.now() + _length(timeout, "wait_for_all(timeout=...)")
     answers: dict[str, Any] = {}
-    for name in names:
-        wait = _Wait(scope, EVENT, name, None, None, due=due)
+    # All of them begin here, so that all are recorded with the due time that they share.
+    waits = [_Wait(scope, EVENT, name, None, None, due=due) for name in names]
+    for name, wait in zip(names, waits, strict=True):
         await wait.finish()
         if wait.timed_out:
             return _default(wait, default)
@@ -235,8 +242,8 @@ class _Wait:
             return
         begun = run.mailbox.waiting.get(self.key)
         if begun is None:
-            if timeout is not None:
-                due = engine.now() + seconds(timeout, "timeout=")
+            if timeout is not None and timeout != math.inf:
+                due = engine.now() + _length(timeout, "timeout=")
             asked = None if spec is None else msgspec.to_builtins(spec)
             begun = Waiting(*self.key, kind, name, engine.now(), due, asked)
             run.mailbox.waiting[self.key] = begun
@@ -255,9 +262,9 @@ class _Wait:
         return thaw(self.answered.payload)
 
     async def finish(self) -> None:
-        """Wait, unless this is answered already."""
+        """Wait, unless this is answered already. Always a checkpoint."""
+        await trio.lowlevel.checkpoint()
         if self.answered is not None:
-            await trio.lowlevel.checkpoint()
             return
         message = EVENT_MESSAGE if self.kind == EVENT else INPUT_MESSAGE
         letter = await receive(self.run, self.scope, message, str(self.name), self.due, stay=True)
@@ -279,11 +286,10 @@ class _Wait:
 
 async def _sleep(scope: StepScope, due: float) -> None:
     wait = _Wait(scope, SLEEP, None, None, None, due=due)
+    await trio.lowlevel.checkpoint()
     if wait.answered is None:
         await wait_until(wait.run, scope, wait.due, stay=True)
         wait.answer(None, None, timed_out=False)
-    else:
-        await trio.lowlevel.checkpoint()
 
 
 async def _wait(
@@ -324,7 +330,16 @@ def _default(wait: _Wait, default: Any) -> Any:
     return default
 
 
+def _length(value: float | timedelta, what: str) -> float:
+    length = seconds(value, what)
+    if length > LONGEST_WAIT:
+        raise InputError(f"{what} may be 1000 years ({LONGEST_WAIT:.0f} seconds) at most, not {value!r}")
+    return length
+
+
 def _names(names: Sequence[str], caller: str) -> list[str]:
-    if isinstance(names, str) or not names or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{caller} takes names of events, texts that are not empty, not {names!r:.80}")
+    if isinstance(names, str) or not names:
+        raise InputError(f"{caller} takes a list of names of events, at least one, not {names!r:.80}")
+    for name in names:
+        check_name(name, f"{caller}: the name of an event or input")
     return list(names)

@@ -135,21 +135,27 @@ def load_seq(engine: Engine, run: RunState) -> None:
         run.children = set(Journal(engine.codec.decode_rows(stored.rows)).children.values())
 
 
+def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
+    """Give a run its journal, and its mailbox."""
+    for number, data in engine.store.messages(run.key):
+        message = engine.codec.decode_message(data)
+        run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
+    run.journal = journal
+    run.restart_deadline(journal.retried)
+    run.children = set(journal.children.values())
+    if journal.answered or journal.waiting:
+        run.mailbox.answered.update(journal.answered)
+        run.mailbox.waiting.update(journal.waiting)
+
+
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
-        for number, data in engine.store.messages(run.key):
-            message = engine.codec.decode_message(data)
-            run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
-        run.journal = journal = Journal(engine.codec.decode_rows(stored.rows))
-        run.restart_deadline(journal.retried)
-        run.children = set(journal.children.values())
-        if journal.answered or journal.waiting:
-            run.mailbox.answered.update(journal.answered)
-            run.mailbox.waiting.update(journal.waiting)
+        journal = Journal(engine.codec.decode_rows(stored.rows))
+        go_on_from(engine, run, journal)
     except StoreError as error:
         if engine.failure is not None:
             raise

@@ -160,10 +160,23 @@ class Journal:
             return record.started + record.duration
         return record.at
 
+    def open_waits(self) -> Iterator[Waiting]:
+        """The waits that a run may be at: not those in what has ended without them, such as a step that took
+        too long.
+        """
+        for (path, visit), wait in self.waiting.items():
+            above = path.rpartition("/")[0]
+            while above and (above, visit) not in self.done:
+                above = above.rpartition("/")[0]
+            if not above:
+                yield wait
+
     def _retry(self) -> None:
         self.ended = self.failing = self.cancel = None
         self.attempts.clear()
         self.waiting.clear()
+        for key in [key for key, answered in self.answered.items() if answered.timed_out]:
+            del self.answered[key]  # as for a wait that is a node: what did not come is waited for anew
         for key in [key for key, done in self.done.items() if done.status != OK]:
             if not self._is_settled(*key):
                 del self.done[key]
@@ -306,7 +319,7 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             error=attempt.reason,
             due_at=None if over else _instant(attempt.due),
         )
-    for wait in () if over else journal.waiting.values():
+    for wait in () if over else journal.open_waits():
         if wait.kind == PARALLEL:
             continue  # a block with a timeout: it shows when it ends
         yield StepInfo(

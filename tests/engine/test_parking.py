@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
 from engine_helpers import Hold, states
 from waiting_helpers import START, Wall, noted, reaches, waiting_for
 
-from durable_trio import EngineClosed, Finish, Goto, Ok, RunFailed, RunNotFound, Workflow, open_engine
+from durable_trio import EngineClosed, Err, Finish, Goto, Ok, RunFailed, RunNotFound, Workflow, open_engine
 from durable_trio.testing import EPOCH, trio_clock
 
 DAY = 86400
@@ -507,3 +507,18 @@ async def test_a_blocks_time_ends_with_the_block(mock_clock):
         assert waiting_for(info) == ["wait_for_go"]
         await engine.send_event(run.id, "go", 1)
         assert (await run.result())["go"] == 1
+
+
+async def test_a_run_that_is_retried_has_its_mail(disk):
+    wf, broken = Workflow("mail"), [True]
+    wf.step(lambda ctx: Err("broken") if broken[0] else ctx, name="first", inline=True)
+    wf.wait_for_event("go")
+    async with open_engine(disk, workflows=[wf]) as engine:
+        run = await engine.start(wf, id="r", at=datetime.now(UTC) + timedelta(seconds=0.1))
+        for payload in (1, 2):
+            await engine.send_event("r", "go", payload)
+        assert (await run.wait()).status == "failed"
+        broken.clear()
+        broken.append(False)
+        run = await engine.retry("r")
+        assert await run.result() == {"go": 1}

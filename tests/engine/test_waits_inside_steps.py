@@ -149,7 +149,7 @@ async def test_a_wait_that_makes_no_sense_is_an_error_of_the_step(mock_clock, bo
     wf = single(body)
     async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
         run = await engine.start(wf, id="r")
-        with trio.move_on_after(1000), pytest.raises(RunFailed) as failed:
+        with pytest.raises(RunFailed) as failed, trio.fail_after(1000):
             await run.result()
         assert failed.value.error.type in ("durable_trio.InputError", "durable_trio.DefinitionError")
         assert waiting_for(await engine.get("r")) == []
@@ -166,7 +166,7 @@ async def test_any_takes_the_earliest_sent_and_leaves_the_others(mock_clock):
         run = await engine.start(wf)
         for name in "cba":
             await engine.send_event(run.id, name, name.upper())
-        got = await settled(run, ("a", 2), ("z", 3))
+        got = await settled(run, ("a", 2))
         assert got == [("c", "C"), ("a", "A"), 2, ("b", "B")]
 
 
@@ -258,7 +258,7 @@ async def test_two_branches_and_the_items_of_a_map_share_the_events_of_one_name(
 
     async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
         run = await engine.start(wf)
-        for n in range(8):
+        for n in range(6):
             if n > 2:
                 await trio.sleep(1)
             await engine.send_event(run.id, "go", n)
@@ -359,7 +359,7 @@ async def test_a_failed_step_can_be_retried_and_waits_anew_for_what_did_not_come
         await trio.sleep(DAY)
         run = await engine.retry("r")
         await trio.sleep(5)
-        assert run.status == "running"
+        assert waiting_for(await engine.get("r")) == ["only", "only/__event:second#1"]
         await engine.send_event("r", "second", 2)
         assert (await run.result())["got"] == [1, 2]
 

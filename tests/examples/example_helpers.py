@@ -24,6 +24,12 @@ NAMES = [
     "isolation",
     "checksums",
     "trip_booking",
+    "document_processing",
+    "expense_approval",
+    "trial_reminder",
+    "payment_flow",
+    "order_pipeline",
+    "thumbnails",
 ]
 
 _PATIENCE = 60  # seconds of real time for a program that should need one or two

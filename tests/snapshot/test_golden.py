@@ -1,6 +1,6 @@
 """What earlier versions have written stays readable: ``tests/data/snapshot/golden.jsonl`` is only added to.
 
-A line holds a name, what is stored (a ``"value"``, a ``"row"`` or a ``"header"``), the bytes in hexadecimal,
+A line holds a name, what is stored (a ``"value"``, a ``"row"``, a ``"header"`` or a ``"message"``), the bytes in hexadecimal,
 and the ``repr`` of what they mean. A line that was released is never edited; where the layout of what is
 *written* changes, its name goes into ``NO_LONGER_WRITTEN`` and a new line is added.
 """
@@ -22,7 +22,12 @@ NO_LONGER_WRITTEN: frozenset[str] = frozenset()
 
 
 def decode(codec, entry):
-    decoders = {"value": codec.decode_value, "row": codec.decode_row, "header": codec.decode_header}
+    decoders = {
+        "value": codec.decode_value,
+        "row": codec.decode_row,
+        "header": codec.decode_header,
+        "message": codec.decode_message,
+    }
     return decoders[entry["what"]](bytes.fromhex(entry["hex"]))
 
 
