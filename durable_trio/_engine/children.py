@@ -97,7 +97,9 @@ def descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
     found = []
     because = f"run {run.id!r}, which started it, was cancelled"
     for child_id in sorted(run.children):
-        with suppress(RunNotFound, StoreCorrupt):  # it is deleted, or cannot be read: there is nothing to cancel
+        with suppress(
+            RunNotFound, StoreCorrupt
+        ):  # it is deleted, or cannot be read: there is nothing to cancel
             child = engine.post.find(child_id)
             if child is not None and not (child.ending or child.stopped or child.status == "compensating"):
                 load_seq(engine, child)

@@ -141,6 +141,10 @@ class RunState(Ledger):
 
     def put(self, *records: bytes) -> None:
         """Hand records over to the committer, in the order in which things happened."""
+        if self.parking:
+            # A block has cancelled a wait in the moment in which the last other task began one or ended. The
+            # block goes on, which is not what wakes the run, so the run looks again.
+            self.roused = True
         self.engine.committer.put(self, records)
 
     @contextmanager
@@ -161,7 +165,7 @@ class RunState(Ledger):
         try:
             yield
             if self.parking:
-                # What it waited for came in the same moment: it is not what wakes the run, so the run looks again.
+                # What it waited for came in the same moment, and will not wake the run: so it looks again.
                 self.roused = True
         finally:
             if not stay:

@@ -138,7 +138,11 @@ async def _due_of_sleep(
         wanted = "an aware datetime"
     else:
         seconds = value.total_seconds() if isinstance(value, timedelta) else value
-        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= LONGEST_WAIT:
+        if (
+            isinstance(seconds, (int, float))
+            and not isinstance(seconds, bool)
+            and 0 <= seconds <= LONGEST_WAIT
+        ):
             return run.engine.now() + seconds
         wanted = "seconds or a timedelta, not negative and at most 1000 years"
     message = f"{what} returned {body.shown(value)}; it returns {wanted}"

@@ -125,14 +125,20 @@ async def test_a_step_of_a_clause_at_the_top_may_jump(db, how):
         assert seen == ["first"] * (2 if how == "back" else 1)
         assert info.result == {"done": 1}
     if how == "back":
-        assert [(step.path, step.visit) for step in info.steps if step.path == "how"] == [("how", 1), ("how", 2)]
+        assert [(step.path, step.visit) for step in info.steps if step.path == "how"] == [
+            ("how", 1),
+            ("how", 2),
+        ]
 
 
 async def test_in_a_parallel_block_a_clause_cannot_jump(db):
     wf = Workflow("inside")
-    with wf.parallel(name="block", into=lambda ctx, results: {"got": results["kind"]}):
-        with wf.branch(on=lambda ctx: 1, name="kind") as kind, kind.case(1):
-            wf.step(lambda ctx: Finish(ctx), name="ends", inline=True)
+    with (
+        wf.parallel(name="block", into=lambda ctx, results: {"got": results["kind"]}),
+        wf.branch(on=lambda ctx: 1, name="kind") as kind,
+        kind.case(1),
+    ):
+        wf.step(Finish, name="ends", inline=True)
     result = await result_of(db, wf)
     assert result["got"].reason.type == "durable_trio.DefinitionError"
     assert "Finish" in result["got"].reason.message
@@ -152,9 +158,8 @@ async def test_branches_nest_in_blocks_sequences_and_clauses(db):
                     wf.step(lambda ctx: 1 / 0, name="wrong", inline=True)
             wf.step(lambda ctx: ctx | {"end": True}, name="end", inline=True)
         with wf.branch(on=lambda ctx: ctx["kind"], name="direct") as direct:
-            with direct.case("a"):
-                with wf.parallel(name="below"):
-                    wf.step(lambda ctx: Ok(5), name="five", inline=True)
+            with direct.case("a"), wf.parallel(name="below"):
+                wf.step(lambda ctx: Ok(5), name="five", inline=True)
             with direct.default():
                 wf.step(lambda ctx: Err("no"), name="no", inline=True)
     info = await finish(db, wf, {"kind": "a"})
@@ -242,9 +247,13 @@ async def test_each_visit_chooses_for_itself(db):
     wf = Workflow("loop")
     with wf.branch(on=lambda ctx: ctx["n"] % 2, name="odd") as odd:
         with odd.case(0):
-            wf.step(lambda ctx: {**ctx, "n": ctx["n"] + 1, "even": ctx.get("even", 0) + 1}, name="e", inline=True)
+            wf.step(
+                lambda ctx: {**ctx, "n": ctx["n"] + 1, "even": ctx.get("even", 0) + 1}, name="e", inline=True
+            )
         with odd.case(1):
-            wf.step(lambda ctx: {**ctx, "n": ctx["n"] + 1, "odd": ctx.get("odd", 0) + 1}, name="o", inline=True)
+            wf.step(
+                lambda ctx: {**ctx, "n": ctx["n"] + 1, "odd": ctx.get("odd", 0) + 1}, name="o", inline=True
+            )
     wf.step(lambda ctx: Goto("odd", ctx) if ctx["n"] < 5 else Finish(ctx), name="again", inline=True)
     assert await result_of(db, wf, {"n": 0}) == {"n": 5, "even": 3, "odd": 2}
 

@@ -106,7 +106,9 @@ async def test_an_answer_that_fits(db, place, kind, answer, got):
 
 @pytest.mark.parametrize("place", ["node", "step"])
 @pytest.mark.parametrize(("kind", "answer", "words"), BAD)
-async def test_an_answer_that_does_not_fit_is_refused_and_leaves_nothing(mock_clock, place, kind, answer, words):
+async def test_an_answer_that_does_not_fit_is_refused_and_leaves_nothing(
+    mock_clock, place, kind, answer, words
+):
     wf = asking(kind, place)
     async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
         run = await engine.start(wf, id="r")
@@ -141,7 +143,7 @@ async def test_an_answer_to_a_question_that_is_not_known_yet_is_refused(mock_clo
     wf = asking("text", "step")
     async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
         run = await engine.start(wf, id="r")
-        with pytest.raises(InputError, match="'other'.*'q'"):
+        with pytest.raises(InputError, match=r"'other'.*'q'"):
             await trio.sleep(1)
             await engine.provide_input("r", "other", "x")
         with pytest.raises(RunNotFound):
@@ -193,7 +195,10 @@ async def test_a_question_that_makes_no_sense_is_an_error_of_the_step(mock_clock
         run = await engine.start(wf, id="r")
         await trio.sleep(1)
         assert run.status == "failed"
-        assert (await engine.get("r")).error.type in ("durable_trio.DefinitionError", "durable_trio.InputError")
+        assert (await engine.get("r")).error.type in (
+            "durable_trio.DefinitionError",
+            "durable_trio.InputError",
+        )
 
 
 async def test_a_question_is_listed_only_while_somebody_waits_for_the_answer(mock_clock):
@@ -237,7 +242,7 @@ async def test_a_question_is_listed_only_while_somebody_waits_for_the_answer(moc
         await trio.sleep(12)
         assert await names() == ["last"]
         assert await waits() == ["wait_for_last"]
-        with pytest.raises(InputError, match="'first'.*'last'"):
+        with pytest.raises(InputError, match=r"'first'.*'last'"):
             await engine.provide_input("r", "first", "too late")
         assert await engine.cancel("r")
         await run.wait()

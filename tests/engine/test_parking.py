@@ -131,11 +131,10 @@ async def test_leaving_the_engine_frees_who_waits_for_a_parked_run(db):
             await run.result()
         outcomes.append(run.status)
 
-    async with trio.open_nursery() as nursery:
-        async with open_engine(db, workflows=[wf]) as engine:
-            run = await engine.start(wf, id="r")
-            nursery.start_soon(look_on, run)
-            await reaches(engine, "r")
+    async with trio.open_nursery() as nursery, open_engine(db, workflows=[wf]) as engine:
+        run = await engine.start(wf, id="r")
+        nursery.start_soon(look_on, run)
+        await reaches(engine, "r")
     assert outcomes == ["waiting"]
 
 
@@ -522,3 +521,27 @@ async def test_a_run_that_is_retried_has_its_mail(disk):
         broken.append(False)
         run = await engine.retry("r")
         assert await run.result() == {"go": 1}
+
+
+@pytest.mark.parametrize("how", ["race", "fail_fast", "into"])
+async def test_a_block_that_is_over_while_a_branch_waits_goes_on(mock_clock, how):
+    """Whether the branch that waits or the one that ends the block comes first is left to chance."""
+    options = {
+        "race": {"need": 1},
+        "fail_fast": {"on_error": "fail_fast", "into": lambda ctx, results: ctx},
+        "into": {"need": 1, "into": lambda ctx, results: Goto("then", {"into": True})},
+    }[how]
+    wf = Workflow("over")
+    with wf.parallel(name="block", **options):
+        with wf.sequence("asks"):
+            wf.wait_for_approval("boss")
+        with wf.sequence("naps"):
+            wf.sleep(10)
+            wf.step(lambda ctx: Err("no") if how == "fail_fast" else ctx, name="last", inline=True)
+    noted(wf, "then", [])
+    async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
+        for n in range(30):
+            await engine.start(wf, id=f"r{n}")
+        await trio.sleep(20)
+        wanted = "failed" if how == "fail_fast" else "completed"
+        assert {info.status for info in await engine.list()} == {wanted}
