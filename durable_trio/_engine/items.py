@@ -27,7 +27,8 @@ async def run_map(
     """Run the function on every item; what the items are is recorded when the map begins."""
     recorded = run.journal.spread.get((node.path, visit)) if run.journal is not None else None
     if recorded is not None:
-        items = recorded.items if recorded.items is not None else base[str(node.over)]
+        # By the recorded key: the definition may name another one by now.
+        items = recorded.items if recorded.over is None else base[recorded.over]
     else:
         found = await _find_items(run, scope, node, base, visit)
         if isinstance(found, Verdict):
@@ -46,6 +47,7 @@ async def _find_items(
     scope.kind = MAP
     scope.visit = visit
     scope.attempt = 1
+    scope.started, scope.begun = run.engine.now(), run.engine.monotonic()
     stored: Any = None
     items: Any
     if isinstance(node.over, str):
@@ -71,7 +73,8 @@ async def _find_items(
         except SnapshotError as error:
             return body.refused(codec, "durable_trio.SnapshotError", f"{what}: {error}")
         stored = codec.wire(items)
-    run.put(codec.encode(Spread(node.path, visit, stored, len(items), run.engine.now())))
+    key = node.over if isinstance(node.over, str) else None
+    run.put(codec.encode(Spread(node.path, visit, stored, len(items), run.engine.now(), key)))
     if stored is not None:
         await run.recorded()  # no item may be taken up that a crash would have numbered otherwise
     return items  # type: ignore[no-any-return]  # a list or a tuple, as was checked

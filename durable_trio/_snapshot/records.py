@@ -139,6 +139,7 @@ class Spread(msgspec.Struct, array_like=True, tag=9):
     items: Any  # None if they are a value of the context, which is recorded already
     count: int
     at: float
+    over: str | None = None  # the context's key then
 
 
 class Compensated(msgspec.Struct, array_like=True, tag=10):

@@ -161,7 +161,7 @@ async def test_need_is_reached_or_cannot_be(mock_clock, count, reached):
         first, second, third = info.result["__results__"]["work"]
         assert (first, second, third.reason.type) == (Ok(0), Ok(1), "Cancelled")
     else:
-        assert (info.status, list(info.errors)[0]) == ("failed", "work")
+        assert (info.status, next(iter(info.errors))) == ("failed", "work")
         assert "2" in info.error.message
 
 
@@ -364,7 +364,7 @@ async def test_thousands_of_items_over_two_lives(disk):
     async with open_engine(disk, workflows=[wf]) as engine:
         run = await engine.start(wf, id="r")
         while len(ran) < 5000:
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         assert run.status == "running"
     hold.let_go()
     async with open_engine(disk, workflows=[wf]) as engine:

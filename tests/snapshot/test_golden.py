@@ -1,8 +1,8 @@
 """What earlier versions have written stays readable: ``tests/data/snapshot/golden.jsonl`` is only added to.
 
 A line holds a name, what is stored (a ``"value"``, a ``"row"``, a ``"header"`` or a ``"message"``), the bytes
-in hexadecimal, and the ``repr`` of what they mean. A line that was released is never edited; where the layout of what is
-*written* changes, its name goes into ``NO_LONGER_WRITTEN`` and a new line is added.
+in hexadecimal, and the ``repr`` of what they mean. A line that was released is never edited; where the layout
+of what is *written* changes, its name goes into ``NO_LONGER_WRITTEN`` and a new line is added.
 """
 
 from __future__ import annotations
