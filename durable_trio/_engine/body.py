@@ -160,7 +160,7 @@ def raised(codec: Codec, error: BaseException, attempt: int) -> Verdict:
 def failure_of(error: BaseException, attempt: int) -> Failure:
     """The record of a raised exception. Its traceback starts in the user's code."""
     try:
-        message = str(error)
+        message = "".join((str(error), ""))  # exactly a str: a user's __str__ may return a subclass
     except Exception as broken:  # noqa: BLE001 - a user's __str__
         message = f"(its message cannot be shown: {type(broken).__name__})"
     frames = error.__traceback__

@@ -124,7 +124,7 @@ async def _started(
         started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now())
         engine.check_startable(workflow, given)
         run.put(engine.codec.encode(started))
-        run.children.add(child_id)
+        run.children |= {child_id}
     child = engine.start_child(run, workflow, given, child_id)
     if run.stopped:  # the body is on its way out, and shields itself
         engine.cancel_now(child, f"run {run.id!r}, which started it, was cancelled")

@@ -132,7 +132,7 @@ def load_seq(engine: Engine, run: RunState) -> None:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
-        run.children = set(Journal(engine.codec.decode_rows(stored.rows)).children.values())
+        run.children = frozenset(Journal(engine.codec.decode_rows(stored.rows)).children.values())
 
 
 def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
@@ -142,7 +142,7 @@ def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
         run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
     run.journal = journal
     run.restart_deadline(journal.retried)
-    run.children = set(journal.children.values())
+    run.children = frozenset(journal.children.values())
     if journal.answered or journal.waiting:
         run.mailbox.answered.update(journal.answered)
         run.mailbox.waiting.update(journal.waiting)

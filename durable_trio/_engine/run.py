@@ -103,7 +103,7 @@ class RunState(Ledger):
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None
         self.busy = 0  # how many of its tasks are not at a wait
-        self.children: set[str] = set()  # the ids of the runs that it has started
+        self.children: frozenset[str] = frozenset()  # the ids of the runs that it has started
         self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.roused = False  # something came for it while it was being parked
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch

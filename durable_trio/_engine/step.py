@@ -6,6 +6,7 @@ arrives in that moment cannot lose the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -91,7 +92,8 @@ async def may_enter(run: RunState) -> None:
     """
     if run.halted or run.engine.draining:
         await trio.sleep_forever()
-    await trio.lowlevel.checkpoint_if_cancelled()
+    if trio.current_effective_deadline() == -math.inf:
+        await trio.lowlevel.checkpoint()
 
 
 async def run_body(

@@ -131,7 +131,7 @@ class Chosen(msgspec.Struct, array_like=True, tag=8):
     at: float
 
 
-class Spread(msgspec.Struct, array_like=True, tag=9):
+class Spread(msgspec.Struct, array_like=True, tag=9, repr_omit_defaults=True):
     """What a map runs over, as it was found when the map began."""
 
     path: str

@@ -138,7 +138,7 @@ async def test_in_a_parallel_block_a_clause_cannot_jump(db):
         wf.branch(on=lambda ctx: 1, name="kind") as kind,
         kind.case(1),
     ):
-        wf.step(Finish, name="ends", inline=True)
+        wf.step(lambda ctx: Finish({}), name="ends", inline=True)
     result = await result_of(db, wf)
     assert result["got"].reason.type == "durable_trio.DefinitionError"
     assert "Finish" in result["got"].reason.message

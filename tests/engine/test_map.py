@@ -10,7 +10,7 @@ import trio
 from engine_helpers import Hold, Meeting, failed, finish, interrupt, result_of, resume, states, step_of
 from waiting_helpers import Wall, reaches
 
-from durable_trio import Err, Finish, Ok, Retry, RunFailed, Workflow, open_engine, step_info
+from durable_trio import Err, Finish, Goto, Ok, Retry, RunFailed, Workflow, open_engine, step_info
 from durable_trio.testing import trio_clock
 
 
@@ -340,8 +340,6 @@ async def test_a_map_that_has_begun_keeps_its_items_when_over_is_changed(disk, o
 
 
 async def test_each_visit_has_its_own_items(db):
-    from durable_trio import Goto
-
     wf = doubling(into=lambda ctx, results: {"items": [item.value for item in results["double"]]})
     wf.step(lambda ctx: Goto("double", ctx) if ctx["items"][0] < 8 else ctx, name="again", inline=True)
     assert await result_of(db, wf, {"items": [1, 2]}) == {"items": [8, 16]}
