@@ -97,7 +97,7 @@ def perform(mapping, operations):
 def test_a_context_that_a_step_changed(base, operations):
     base = frozen(base)
     model = twin(base)
-    perform(model, operations)
+    perform(model, twin(operations))
     ctx = share(base)
     perform(ctx, twin(operations))
     _, changed, removed, replaced = check(base, ctx, model)
@@ -113,7 +113,7 @@ def test_a_context_that_a_step_changed(base, operations):
 def test_a_dict_made_from_a_context(base, operations, more):
     base = frozen(base)
     model = twin(base)
-    perform(model, operations)
+    perform(model, twin(operations))
     ctx = share(base)
     perform(ctx, twin(operations))
     check(base, {**ctx, **twin(more)}, {**model, **more})
