@@ -3,8 +3,8 @@
     python -m benchmarks.bench_onboard [--seconds 1.0] [--repeat 5] [--durability sync] [--at 1 100 1000]
 
 Both sides run in turn in one process, and the ratio is taken pair by pair: this is how a figure survives
-a noisy machine. On both sides every workflow has a task of its own that asks for it, and as many as are
-"in flight" are started at once, one nursery full after the other.
+a noisy machine. On both sides every workflow has a task of its own that asks for it, and the end of one is
+the start of the next, so that as many as are "in flight" are under way all the time.
 """
 
 from __future__ import annotations
@@ -24,13 +24,21 @@ from durable_trio import Engine, open_engine
 
 
 async def closed_loop(make: Callable[[], Awaitable[object]], total: int, in_flight: int) -> float:
-    """Seconds for ``total`` calls, one task per call, ``in_flight`` at a time: a nursery full, and again."""
+    """Seconds for ``total`` calls, one task per call, ``in_flight`` at a time."""
     gc.collect()
+    left = total - in_flight
+
+    async def one() -> None:
+        nonlocal left
+        await make()
+        if left > 0:
+            left -= 1
+            nursery.start_soon(one)
+
     started = time.perf_counter()
-    for _ in range(total // in_flight):
-        async with trio.open_nursery() as nursery:
-            for _ in range(in_flight):
-                nursery.start_soon(make)
+    async with trio.open_nursery() as nursery:
+        for _ in range(in_flight):
+            nursery.start_soon(one)
     return time.perf_counter() - started
 
 

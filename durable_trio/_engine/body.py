@@ -11,7 +11,7 @@ import contextvars
 import dataclasses
 import enum
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -78,8 +78,16 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None
 
 
-async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
-    """Call a step's function the way it is declared, and give what it returns (or raises)."""
+def call_step(engine: Engine, node: StepNode, ctx: Context) -> Awaitable[Any]:
+    """Call a step's function the way it is declared; to be awaited for what it returns (or raises)."""
+    if node.mode == "async" and node.convert is None:
+        # Most steps are such; a coroutine around each would be one more for every task to go through.
+        awaitable: Awaitable[Any] = node.fn(ctx)
+        return awaitable
+    return _call_step(engine, node, ctx)
+
+
+async def _call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
     argument: Any = ctx
     if node.convert is not None:
         argument = _converted(node, ctx)

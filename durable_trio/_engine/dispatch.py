@@ -27,8 +27,8 @@ def handles(kind: type[Node]) -> Callable[[Handler], Handler]:
     return register
 
 
-async def run_node(
+def run_node(
     run: RunState, scope: StepScope, node: Node, base: dict[str, Any], visit: int, place: Place
-) -> Outcome:
-    """Run any node to its outcome. The node's own record is not handed over yet."""
-    return await _handlers[node.__class__](run, scope, node, base, visit, place)
+) -> Awaitable[Outcome]:
+    """Run any node to its outcome, when awaited. The node's own record is not handed over yet."""
+    return _handlers[node.__class__](run, scope, node, base, visit, place)

@@ -28,7 +28,7 @@ def frozen_input(codec: Codec, plan: Plan, value: Any) -> tuple[dict[str, Any], 
         value = _validated(plan, {} if value is None else value)
     elif value is None:
         value = _NOTHING
-    elif not isinstance(value, Mapping):
+    elif type(value) is not dict and not isinstance(value, Mapping):
         raise InputError(
             f"the input of workflow {plan.workflow!r} must be a mapping, which becomes the first step's "
             f'context, not {type(value).__name__}: {value!r:.80}; wrap it, as in {{"value": ...}}'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,9 @@ from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+
+
+_NO_CHILDREN: frozenset[str] = frozenset()
 
 
 class Outcome(NamedTuple):
@@ -103,7 +106,7 @@ class RunState(Ledger):
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None
         self.busy = 0  # how many of its tasks are not at a wait
-        self.children: frozenset[str] = frozenset()  # the ids of the runs that it has started
+        self.children: frozenset[str] = _NO_CHILDREN  # the ids of the runs that it has started
         self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.roused = False  # something came for it while it was being parked
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
@@ -220,12 +223,14 @@ class RunState(Ledger):
         for task in waiters:
             trio.lowlevel.reschedule(task)
 
-    async def recorded(self) -> None:
-        """Wait until what was put is on disk, if this run's durability asks for that. Not cancellable."""
+    def recorded(self) -> Awaitable[None]:
+        """Awaited, waits until what was put is on disk, if this run's durability asks for that.
+
+        Not cancellable.
+        """
         if self.waits:
-            await self.engine.committer.durable()
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            return self.engine.committer.durable()
+        return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
 
     def restart_deadline(self, at: float | None) -> None:
         """A run that is retried has all of its workflow's timeout again, from then on."""

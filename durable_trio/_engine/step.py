@@ -34,6 +34,7 @@ async def run_step(
     engine = run.engine
     path = node.path
     retry = node.retry
+    what = f"step {node.name!r}"
     scope.path = path
     scope.kind = STEP
     scope.visit = visit
@@ -51,10 +52,18 @@ async def run_step(
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
         if node.mode == "thread":
-            async with engine.limiter:  # who waits for a thread has not been entered, and may yet be stopped
-                verdict = await _run_attempt(run, scope, node, base, place, attempt)
-        else:
-            verdict = await _run_attempt(run, scope, node, base, place, attempt)
+            await (
+                engine.limiter.acquire()
+            )  # who waits for a thread has not been entered: it may yet be stopped
+        try:
+            if is_barred(run):
+                await may_enter(run)
+            scope.attempt = attempt
+            came = await call_body(run, scope, base, what, node.timeout, body.call_step, engine, node)
+        finally:
+            if node.mode == "thread":
+                engine.limiter.release()
+        verdict = judged(run, scope, base, what, place, came)
         duration = engine.monotonic() - scope.begun
         if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
             break
@@ -74,16 +83,6 @@ async def run_step(
     return Outcome(status, value, engine.codec.encode(done), next_, is_context, errors)
 
 
-async def _run_attempt(
-    run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], place: Place, attempt: int
-) -> Verdict:
-    await may_enter(run)
-    scope.attempt = attempt
-    return await run_body(
-        run, scope, base, f"step {node.name!r}", place, node.timeout, body.call_step, run.engine, node
-    )
-
-
 async def may_enter(run: RunState) -> None:
     """Pass if a body may be entered now; else wait for the cancellation that is on its way.
 
@@ -94,6 +93,11 @@ async def may_enter(run: RunState) -> None:
         await trio.sleep_forever()
     if trio.current_effective_deadline() == -math.inf:
         await trio.lowlevel.checkpoint()
+
+
+def is_barred(run: RunState) -> bool:
+    """Whether ``may_enter`` would not just pass."""
+    return run.halted or run.engine.draining or trio.current_effective_deadline() == -math.inf
 
 
 async def run_body(
@@ -111,6 +115,18 @@ async def run_body(
     Only a cancellation (and what is no ``Exception``) leaves this as an exception.
     """
     came = await call_body(run, scope, base, what, timeout, call, *arguments)
+    return judged(run, scope, base, what, place, came)
+
+
+def judged(
+    run: RunState,
+    scope: StepScope,
+    base: dict[str, Any],
+    what: str,
+    place: Place,
+    came: Verdict | tuple[Context, Any],
+) -> Verdict:
+    """The verdict on what came of a body."""
     if isinstance(came, Verdict):
         return came
     ctx, value = came
