@@ -21,12 +21,22 @@ class Interrupts:
     Attributes:
         first: the first signal, or None so far.
         all: around everything; the second signal cancels it.
+        is_heeded: somebody looks at ``first``, and will ``announce`` it at the moment that it is true.
     """
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
         self.all = trio.CancelScope()
+        self.is_heeded = False
         self._waiting = trio.CancelScope()
+
+    def announce(self) -> None:
+        """Say what the first signal does."""
+        assert self.first is not None
+        say(
+            f"{self.first.name}: no new step starts; those under way come to their end first "
+            "(again: cancel them)"
+        )
 
     @property
     def exit_status(self) -> int:
@@ -48,10 +58,8 @@ class Interrupts:
                 if self.first is not None:
                     break
                 self.first = signal.Signals(number)
-                say(
-                    f"{name}: no new step starts; those under way come to their end first "
-                    "(again: cancel them)"
-                )
+                if not self.is_heeded:
+                    self.announce()
                 self._waiting.cancel()
         for known in _SIGNALS:
             signal.signal(known, signal.SIG_DFL)

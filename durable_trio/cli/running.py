@@ -125,11 +125,14 @@ class _Session:
 
     async def _until_end(self, engine: Engine, run: Run, shown: Display) -> Outcome | None:
         outcome: Outcome | None = None
+        self._interrupts.is_heeded = True
         while outcome is None and self._interrupts.first is None:
             with self._interrupts.waiting(_REFRESH):
                 outcome = await _outcome(run, self._request.loaded.workflow.name)
             await _look(engine, run, shown)
+        self._interrupts.is_heeded = False
         if outcome is None:
+            self._interrupts.announce()  # nothing can start a step between this and the drain
             drained = False
             while not drained:
                 with trio.move_on_after(_REFRESH):
