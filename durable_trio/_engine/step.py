@@ -52,9 +52,8 @@ async def run_step(
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
         if node.mode == "thread":
-            await (
-                engine.limiter.acquire()
-            )  # who waits for a thread has not been entered: it may yet be stopped
+            # Who waits for a thread has not been entered, and may yet be stopped.
+            await engine.limiter.acquire()
         try:
             if is_barred(run):
                 await may_enter(run)
