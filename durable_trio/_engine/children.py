@@ -12,26 +12,23 @@ from __future__ import annotations
 
 import json
 import uuid
-from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import trio
 
 from durable_trio._context import StepScope, scope_of
 from durable_trio._definition.workflow import Workflow
+from durable_trio._engine.cancelling import cancel_now
 from durable_trio._engine.handle import Run
 from durable_trio._engine.inputs import check_name
-from durable_trio._engine.recovery import load_seq
 from durable_trio._engine.run import RunState
-from durable_trio._errors import RunBlocked, RunCancelled, RunFailed, RunNotFound, StoreCorrupt
+from durable_trio._engine.starting import check_startable, start_child
+from durable_trio._errors import RunBlocked, RunCancelled, RunFailed
 from durable_trio._retry import seconds
 from durable_trio._snapshot.records import Answered, ChildStarted
 from durable_trio._speedups.context import thaw
 from durable_trio._values import Err, Failure, Ok
-
-if TYPE_CHECKING:
-    from durable_trio._engine.engine import Engine
 
 _NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
 _CHILD = -1  # tells children from waits where a body's questions are counted
@@ -90,23 +87,6 @@ async def call_workflow(
     return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
 
 
-def descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
-    """The runs under way that a run has started, and theirs, parents first; each with why it is cancelled
-    when the run is.
-    """
-    found = []
-    because = f"run {run.id!r}, which started it, was cancelled"
-    for child_id in sorted(run.children):
-        with suppress(
-            RunNotFound, StoreCorrupt
-        ):  # it is deleted, or cannot be read: there is nothing to cancel
-            child = engine.post.find(child_id)
-            if child is not None and not (child.ending or child.stopped or child.status == "compensating"):
-                load_seq(engine, child)
-                found += [(child, because), *descendants(engine, child)]
-    return found
-
-
 async def _started(
     scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None
 ) -> tuple[RunState, tuple[str, int]]:
@@ -122,12 +102,12 @@ async def _started(
     if child_id not in run.children:
         # Before the child's own record: a child that is there is one that its parent knows of.
         started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now())
-        engine.check_startable(workflow, given)
+        check_startable(engine, workflow, given)
         run.put(engine.codec.encode(started))
         run.children |= {child_id}
-    child = engine.start_child(run, workflow, given, child_id)
+    child = start_child(engine, run, workflow, given, child_id)
     if run.stopped:  # the body is on its way out, and shields itself
-        engine.cancel_now(child, f"run {run.id!r}, which started it, was cancelled")
+        cancel_now(child, f"run {run.id!r}, which started it, was cancelled")
     await engine.committer.durable()
     return child, (f"{scope.path}/__child:{ref}", scope.visit)
 
@@ -141,7 +121,7 @@ async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple
             return "ok", await Run(engine, child, created=False).result()
     except trio.Cancelled:
         if not engine.closing:
-            engine.cancel_now(child, "the step that called it was cancelled")
+            cancel_now(child, "the step that called it was cancelled")
         raise
     except RunFailed as error:
         return "error", error.error
@@ -151,7 +131,7 @@ async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple
     except RunBlocked as error:
         return "error", Failure(type="durable_trio.RunBlocked", message=str(error))
     message = f"child {child.id!r} took longer than {bound:g} s"
-    engine.cancel_now(child, message)
+    cancel_now(child, message)
     return "error", Failure(type="TimeoutError", message=message)
 
 

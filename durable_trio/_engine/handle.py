@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from durable_trio._engine.run import RunState
+from durable_trio._engine.starting import ended_run
 from durable_trio._errors import EngineClosed, RunBlocked, RunCancelled, RunFailed, RunNotFound
 from durable_trio._info import RunInfo, RunStatus
 from durable_trio._speedups.context import thaw
@@ -85,7 +86,7 @@ class Run:
             self._state = live
         elif state.status == "failed" and state.key in engine.retried and not engine.abandoned:
             with suppress(RunNotFound):  # it was deleted: this is the last that is known of it
-                self._state = engine.ended_run(self.id)
+                self._state = ended_run(engine, self.id)
         return self._state
 
     async def _settled(self) -> RunState:
