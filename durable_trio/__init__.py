@@ -14,6 +14,7 @@ from durable_trio._engine.children import call_workflow as call_workflow
 from durable_trio._engine.children import start_workflow as start_workflow
 from durable_trio._engine.client import Client as Client
 from durable_trio._engine.client import open_client as open_client
+from durable_trio._engine.clientrun import ClientRun as ClientRun
 from durable_trio._engine.engine import Engine as Engine
 from durable_trio._engine.handle import Run as Run
 from durable_trio._engine.instep import sleep as sleep

@@ -18,21 +18,25 @@ if TYPE_CHECKING:
 
 async def cancel(engine: Engine, run_id: str, reason: Any, *, compensate: bool) -> bool:
     """See ``Engine.cancel``."""
-    engine.check_open()
-    run = await engine.post.unended(run_id)
-    if run is None:
-        return False
-    engine.check_open()
+    run = await cancellable(engine, run_id)
     took_effect = cancel_now(run, reason, compensate=compensate)
     await engine.committer.durable()
     return took_effect
 
 
-def cancel_now(run: RunState, reason: Any, *, compensate: bool = False) -> bool:
+async def cancellable(engine: Engine, run_id: str) -> RunState | None:
+    """The run that is to be cancelled; None if it has ended. Cancel it with no await in between."""
+    engine.check_open()
+    run = await engine.post.unended(run_id)
+    engine.check_open()
+    return run
+
+
+def cancel_now(run: RunState | None, reason: Any, *, compensate: bool = False) -> bool:
     """Hand over the cancellation of a run that has not ended, and of all that it has started and that is
     under way; False if it is too late for one.
     """
-    if run.ending or run.status == "compensating":
+    if run is None or run.ending or run.status == "compensating":
         return False
     if run.stopped:
         return True

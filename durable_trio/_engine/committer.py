@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import outcome
@@ -28,7 +29,7 @@ import trio
 from durable_trio._engine._failpoints import failpoint
 from durable_trio._errors import StoreError
 from durable_trio._snapshot.codec import pack_row
-from durable_trio._store.base import Store, Write
+from durable_trio._store.base import Answer, Store, Write
 
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
 # the next, and only after that is it known that nobody is about to wait.
@@ -62,6 +63,7 @@ class Post(NamedTuple):
 # (run, records, new status or None, header or None, alias or None, post or None)
 _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
 _Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None, Post | None]
+_Item = _Entry | Write | Answer | _Waiter
 
 
 class Committer:
@@ -77,7 +79,9 @@ class Committer:
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         self._store = store
         self._on_failure = on_failure
-        self._queue: deque[_Entry | Write | _Waiter] = deque()
+        # A list is what belongs into one transaction.
+        self._queue: deque[_Item | list[_Item]] = deque()
+        self._append: Callable[[_Item], None] = self._queue.append
         self._token = trio.lowlevel.current_trio_token()
         self._flusher: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
@@ -111,13 +115,31 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._queue.append((run, records, status, header, alias, post))
+        self._append((run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
         if self._failure is not None:
             raise self._failure
-        self._queue.append(write)
+        self._append(write)
+
+    def put_answer(self, answer: Answer) -> None:
+        """Hand over the answer to a request of another process."""
+        if self._failure is not None:
+            raise self._failure
+        self._append(answer)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is put in this block goes into one transaction. There must be no await in it."""
+        held: list[_Item] = []
+        self._append = held.append
+        try:
+            yield
+        finally:
+            self._append = self._queue.append
+            self._queue.append(held)
+            self.kick()
 
     async def durable(self) -> None:
         """Wait until everything that was put so far is on disk.
@@ -143,7 +165,7 @@ class Committer:
 
         It must not raise. It is not called if the commit fails.
         """
-        self._queue.append(callback)
+        self._append(callback)
         self.kick()
 
     def kick(self) -> None:
@@ -231,10 +253,43 @@ class Committer:
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
-        queue = self._queue
         groups: dict[bytes, list[Any]] = {}
         writes: list[Write] = []
-        for _ in range(len(queue)):
+        answers: list[Answer] = []
+        count = len(self._queue)
+        while count:
+            count = self._sort(count, groups, writes, answers, waiters)
+        if not groups and not writes and not answers:
+            return
+        for records, status, header, alias, post, run in groups.values():
+            indexed = run.indexed
+            write = Write(run.key, header, alias, 0, None, run.workflow_number, indexed, status)
+            if records:
+                write.seq = run.seq
+                write.row = pack_row(records)
+                run.seq += 1
+            if status is not None:
+                run.indexed = status
+            if post is not None:
+                write.messages, write.taken, write.timer, write.old_timer = post
+            writes.append(write)
+        failpoint("commit.begin")
+        self._store.commit(writes, answers)
+        self.commits += 1
+        failpoint("commit.end")
+
+    def _sort(
+        self,
+        count: int,
+        groups: dict[bytes, list[Any]],
+        writes: list[Write],
+        answers: list[Answer],
+        waiters: list[_Waiter],
+    ) -> int:
+        """Sort so many entries of the queue; how many have been put in front of it instead."""
+        queue = self._queue
+        unpacked = 0
+        for _ in range(count):
             entry = queue.popleft()
             if isinstance(entry, tuple):
                 run, records, status, header, alias, post = entry
@@ -251,26 +306,15 @@ class Committer:
                     group[4] = post if group[4] is None else _merged(group[4], post)
             elif isinstance(entry, Write):
                 writes.append(entry)
+            elif isinstance(entry, Answer):
+                answers.append(entry)
+            elif isinstance(entry, list):
+                # Behind them are entries of this batch, too: what belongs together stays together.
+                queue.extendleft(reversed(entry))
+                unpacked += len(entry)
             else:
                 waiters.append(entry)
-        if not groups and not writes:
-            return
-        for records, status, header, alias, post, run in groups.values():
-            indexed = run.indexed
-            write = Write(run.key, header, alias, 0, None, run.workflow_number, indexed, status)
-            if records:
-                write.seq = run.seq
-                write.row = pack_row(records)
-                run.seq += 1
-            if status is not None:
-                run.indexed = status
-            if post is not None:
-                write.messages, write.taken, write.timer, write.old_timer = post
-            writes.append(write)
-        failpoint("commit.begin")
-        self._store.commit(writes)
-        self.commits += 1
-        failpoint("commit.end")
+        return unpacked
 
     def _commit_here(self) -> None:
         waiters: list[_Waiter] = []

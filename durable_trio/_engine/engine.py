@@ -39,6 +39,7 @@ from durable_trio._engine.live import with_live_steps
 from durable_trio._engine.postoffice import PostOffice
 from durable_trio._engine.reader import Reader
 from durable_trio._engine.recovery import load_journal
+from durable_trio._engine.requests import Requests
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.starting import enter
 from durable_trio._engine.stragglers import Stragglers
@@ -97,6 +98,7 @@ class Engine:
         self.workers = Workers(self, clean)
         self.timers = Timers(self)
         self.post = PostOffice(self)
+        self.requests = Requests(self) if store.shared else None
         # What else there is to do for a park: the worker calls this.
         self.park = self.post.park
         self.ring = self.post.ring

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from durable_trio._engine import inputs
@@ -22,11 +23,17 @@ _PRUNE_PAGE = 200
 
 async def delete(engine: Engine, run_id: str) -> None:
     """See ``Engine.delete``."""
+    delete_now(engine, run_id)
+    await engine.committer.durable()
+
+
+def delete_now(engine: Engine, run_id: str) -> None:
+    """Hand over the deletion of a run."""
     engine.check_open()
     if run_id in engine.live:
         raise InputError(f"run {run_id!r} is {engine.live[run_id].status}; cancel it before you delete it")
     stored = stored_now(engine, run_id, with_rows=False)
-    await _forget(engine, [_deletion(stored.run, run_id, stored.workflow, stored.status)])
+    _forget(engine, [_deletion(stored.run, run_id, stored.workflow, stored.status)])
 
 
 def stored_now(engine: Engine, run_id: str, *, with_rows: bool = True) -> Stored:
@@ -41,13 +48,12 @@ def stored_now(engine: Engine, run_id: str, *, with_rows: bool = True) -> Stored
     return stored
 
 
-async def _forget(engine: Engine, deletions: Sequence[Write]) -> None:
+def _forget(engine: Engine, deletions: Sequence[Write]) -> None:
     keys = {write.run for write in deletions}
     engine.going |= keys
     for write in deletions:
         engine.committer.put_write(write)
-    await engine.committer.durable()
-    engine.going -= keys
+    engine.committer.when_durable(partial(engine.going.difference_update, keys))
 
 
 async def prune(
@@ -74,7 +80,8 @@ async def prune(
         after, old = page
         engine.check_open()
         deletions = [write for write, run_id in old if _is_as_read(engine, write, run_id, limit)]
-        await _forget(engine, deletions)
+        _forget(engine, deletions)
+        await engine.committer.durable()
         deleted += len(deletions)
 
 

@@ -54,7 +54,7 @@ class Run:
         while state.ended is None:
             info = await self._engine.reader.call(self._engine.stored_info, self.id)
             if info.finished_at is not None:
-                return _result_of(info)
+                return result_of(info)
             state = await self._settled()  # it was retried in between
         status, value, errors = state.ended
         if status == "completed":
@@ -113,7 +113,8 @@ class Run:
         return f"<Run {self.id!r} of {self._state.header.workflow!r}, {self.status}>"
 
 
-def _result_of(info: RunInfo) -> dict[str, Any]:
+def result_of(info: RunInfo) -> dict[str, Any]:
+    """The result of a run that has ended; raises RunFailed or RunCancelled if it has none."""
     if info.status == "completed":
         assert info.result is not None
         return info.result

@@ -132,6 +132,8 @@ async def _host(
             services.start_soon(engine.committer.flush_soon)
             services.start_soon(engine.stragglers.run)
             services.start_soon(engine.timers.run)
+            if engine.requests is not None:
+                await services.start(engine.requests.run)
             if "async" in {engine.durability, *(plan.durability for plan in engine.plans.values())}:
                 services.start_soon(engine.committer.flush_every, interval)
             async with trio.open_nursery() as engine.workers.nursery:

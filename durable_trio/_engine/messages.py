@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_trio._engine import inputs
@@ -16,17 +18,30 @@ if TYPE_CHECKING:
 
 async def send_event(engine: Engine, run_id: str, name: str, payload: Any) -> None:
     """See ``Engine.send_event``."""
+    deliver = await event_for(engine, run_id, name, payload)
+    deliver()
+    await engine.committer.durable()
+
+
+async def event_for(engine: Engine, run_id: str, name: str, payload: Any) -> Callable[[], None]:
+    """Check an event. What this gives hands it over, if it is called with no await in between."""
     engine.check_open()
     inputs.check_name(name, "an event's name")
     frozen, _ = engine.codec.freeze(payload, "payload")
     run = await engine.post.addressee(run_id)
     engine.check_open()
-    engine.post.deliver(run, EVENT_MESSAGE, name, frozen)
-    await engine.committer.durable()
+    return partial(engine.post.deliver, run, EVENT_MESSAGE, name, frozen)
 
 
 async def provide_input(engine: Engine, run_id: str, name: str, value: Any) -> None:
     """See ``Engine.provide_input``."""
+    deliver = await answer_for(engine, run_id, name, value)
+    deliver()
+    await engine.committer.durable()
+
+
+async def answer_for(engine: Engine, run_id: str, name: str, value: Any) -> Callable[[], None]:
+    """Check an answer. What this gives hands it over, if it is called with no await in between."""
     engine.check_open()
     inputs.check_name(name, "an input's name")
     run = await engine.post.addressee(run_id)
@@ -42,5 +57,4 @@ async def provide_input(engine: Engine, run_id: str, name: str, value: Any) -> N
     frozen, _ = engine.codec.freeze(answer, "value")
     if run.ending:
         raise InputError(f"run {run_id!r} has ended: it takes nothing any more")
-    engine.post.deliver(run, INPUT_MESSAGE, name, frozen)
-    await engine.committer.durable()
+    return partial(engine.post.deliver, run, INPUT_MESSAGE, name, frozen)

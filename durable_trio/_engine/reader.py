@@ -10,7 +10,7 @@ import trio
 
 from durable_trio._engine.ids import key_of_id
 from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
-from durable_trio._info import STATUS_CODES, RunInfo, RunStatus
+from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.view import Journal, run_info
 from durable_trio._store.base import Store, Stored
@@ -71,6 +71,10 @@ class Reader:
     def get(self, run_id: str) -> RunInfo:
         """Everything about one run, as it is recorded."""
         return self.info(self.load(run_id), with_steps=True)
+
+    def status(self, run_id: str) -> RunStatus:
+        """The recorded status of a run."""
+        return STATUS_NAMES[self.load(run_id, with_rows=False).status]
 
     def info(self, stored: Stored, *, with_steps: bool) -> RunInfo:
         """What a stored run says."""

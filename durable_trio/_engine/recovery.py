@@ -52,6 +52,8 @@ async def recover(engine: Engine) -> None:
     for run in children:
         engine.admission.enter(run)  # never refused
         engine.take_up(run)
+    if engine.requests is not None:
+        await engine.requests.perform_all()  # what was left while there was no engine
     engine.admit()
 
 

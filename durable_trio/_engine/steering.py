@@ -21,6 +21,13 @@ _UNDONE = ("compensating", "compensated", "compensation_failed")
 
 async def retry(engine: Engine, run_id: str) -> Run:
     """See ``Engine.retry``."""
+    run = retry_now(engine, run_id)
+    await engine.committer.durable()
+    return Run(engine, run, created=False)
+
+
+def retry_now(engine: Engine, run_id: str) -> RunState:
+    """Hand over that a failed run goes on."""
     engine.check_open()
     known = engine.live.get(run_id)
     stored = None if known is not None else stored_now(engine, run_id)
@@ -48,5 +55,4 @@ async def retry(engine: Engine, run_id: str) -> Run:
     engine.committer.put(run, (engine.codec.encode(retried),), STATUS_CODES[run.status])
     if admitted:
         engine.workers.take(run)
-    await engine.committer.durable()
-    return Run(engine, run, created=False)
+    return run

@@ -59,6 +59,7 @@ class TypeRegistry:
     Args:
         types: enums, Structs and dataclasses to register by themselves.
         modules: names of modules whose own enums, Structs and dataclasses are known too.
+        opener: what a class must be given to so that it is known, for messages.
         lenient: unknown types decode to ``Opaque`` instead of raising ``UnknownType``; for readers that
             only show what is stored.
 
@@ -70,8 +71,14 @@ class TypeRegistry:
     """
 
     def __init__(
-        self, types: Iterable[type] = (), modules: Iterable[str] = (), *, lenient: bool = False
+        self,
+        types: Iterable[type] = (),
+        modules: Iterable[str] = (),
+        *,
+        opener: str = "open_engine",
+        lenient: bool = False,
     ) -> None:
+        self._opener = opener
         self.user_types: dict[type, tuple[str, ...] | None] = {}
         self.modules = frozenset(modules)
         self.lenient = lenient
@@ -118,7 +125,7 @@ class TypeRegistry:
         if self._lives_in_known_module(cls):
             self._add(cls)
             return self.user_types[cls]
-        raise SnapshotError(_advice(cls), type_name=f"{cls.__module__}.{cls.__qualname__}")
+        raise SnapshotError(_advice(cls, self._opener), type_name=f"{cls.__module__}.{cls.__qualname__}")
 
     def shape_of(self, cls: type) -> Shape:
         """The shape of a type that ``resolve`` has accepted, or accepts now."""
@@ -164,6 +171,6 @@ def _look_up(module: str, qualname: str) -> type | None:
     return cast("type", found)
 
 
-def _advice(cls: type) -> str:
+def _advice(cls: type, opener: str) -> str:
     name = f"{cls.__module__}.{cls.__qualname__}"
-    return f"the type {name} is not registered: register it: open_engine(..., types=[{name}])"
+    return f"the type {name} is not registered: register it: {opener}(..., types=[{name}])"

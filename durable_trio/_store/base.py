@@ -34,6 +34,8 @@ MAX_STATUS = 0xFF
 MAX_MESSAGE = 0xFFFF_FFFF_FFFF_FFFF
 MAX_INSTANT = 0x7FFF_FFFF_FFFF_FFFF  # milliseconds since the epoch, in 8 bytes
 
+Pair = tuple[bytes, bytes | None]  # key, and payload unless it is damaged
+
 
 @dataclass(slots=True)
 class Write:
@@ -71,6 +73,20 @@ class Write:
     taken: Sequence[int] = ()
     timer: int | None = None
     old_timer: int | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """The end of a request that another process has left; see ``requests.py``.
+
+    Attributes:
+        request: its key; it goes, if it is still there.
+        reply: what whoever left it is told, unless the request is gone. None: nobody is told anything, and
+            what was said goes too.
+    """
+
+    request: bytes
+    reply: bytes | None
 
 
 class Stored(NamedTuple):
@@ -131,14 +147,16 @@ class Store(ABC):
     Attributes:
         path: the database directory; None for a store in memory.
         threaded: does ``commit`` wait for a disk, so that it belongs in a thread of its own?
+        shared: can other processes leave requests?
     """
 
     path: Path | None
     threaded: bool
+    shared: bool
 
     @abstractmethod
-    def commit(self, writes: Sequence[Write]) -> int:
-        """Do all of ``writes``, or none of it; when this returns, they are on disk.
+    def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
+        """Do all of ``writes`` and ``answers``, or none of it; when this returns, they are on disk.
 
         At most one ``Write`` per run. An empty batch does nothing.
 
@@ -239,6 +257,21 @@ class Store(ABC):
     @abstractmethod
     def outline(self, fingerprint: bytes) -> bytes | None:
         """The document kept under this fingerprint."""
+
+    def last_transaction(self) -> int:
+        """A number that is another one after each commit, also of another process; cheap to ask for."""
+        return self.batch_number()
+
+    def requests(self, *, limit: int) -> list[Pair]:  # noqa: ARG002 - the interface
+        """What other processes have asked for, oldest first: (key, payload), at most ``limit``.
+
+        A payload that is damaged is None.
+        """
+        return []
+
+    def replies(self, *, limit: int) -> list[Pair]:  # noqa: ARG002 - the interface
+        """Replies that nobody has taken yet, to the oldest requests first: as ``requests``."""
+        return []
 
     @abstractmethod
     def last_run(self) -> bytes | None:

@@ -14,8 +14,9 @@ from struct import Struct
 import lmdb
 
 from durable_trio._errors import InputError
-from durable_trio._store.base import Write
+from durable_trio._store.base import Answer, Write
 from durable_trio._store.environment import Tables, Transaction
+from durable_trio._store.requests import write_answer
 from durable_trio._store.seal import describe, seal, unseal
 
 STATE_KEY = b"state"
@@ -37,9 +38,11 @@ class Batch:
 
     Args:
         writes: checked already.
+        answers: to requests of other processes.
     """
 
-    def __init__(self, writes: Sequence[Write]) -> None:
+    def __init__(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> None:
+        self._answers = answers
         self._deletions: list[Write] = []
         self._runs: _Items = []
         self._rows: _Items = []
@@ -119,6 +122,8 @@ class Batch:
         _insert(txn, tables.messages, "messages", self._messages)
         for key, value in self._timers:
             txn.put(key, value, db=tables.timers)  # it may be there already
+        for answer in self._answers:
+            write_answer(txn, tables, answer)
         state = pack_state(number + 1, counts)
         txn.put(STATE_KEY, seal(STATE_KEY, state), db=tables.meta)
         return number + 1

@@ -29,6 +29,8 @@ SMALLEST_MAP = 1 << 17
 _PAGE = resource.getpagesize()
 _ATTEMPTS = 8  # how often a file may outgrow its map between two steps of one read
 
+_LATER = frozenset({"requests", "replies"})  # tables that a database of version 0.1.0 has not
+
 FileIdentity: TypeAlias = tuple[int, int]  # device and inode
 T = TypeVar("T")
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
@@ -46,6 +48,8 @@ class Tables(NamedTuple):
         outlines: fingerprint → outline.
         messages: run, message number → payload.
         timers: milliseconds since the epoch, run → nothing.
+        requests: transaction number, 16 random bytes → what a client asks for (see ``requests.py``).
+        replies: the same → what it is told.
         meta: ``b"uuid"`` → uuid; ``b"state"`` → batch number, counts by workflow and status.
     """
 
@@ -57,6 +61,8 @@ class Tables(NamedTuple):
     outlines: lmdb._Database
     messages: lmdb._Database
     timers: lmdb._Database
+    requests: lmdb._Database
+    replies: lmdb._Database
     meta: lmdb._Database
 
 
@@ -104,13 +110,27 @@ class Environment:
             raise
 
     def _open_tables(self) -> Tables:
+        if self.readonly:
+            return Tables(*(self._open_table(name, None) for name in Tables._fields))
+        # One for all of them, or py-lmdb would take one each, and wait for whoever is writing each time.
+        with self._env.begin(write=True) as txn:
+            return Tables(*(self._open_table(name, txn) for name in Tables._fields))
+
+    def _open_table(self, name: str, txn: Transaction | None) -> lmdb._Database:
         try:
-            return Tables(*(self._env.open_db(name.encode(), create=False) for name in Tables._fields))
+            return self._env.open_db(name.encode(), txn=txn, create=False)
         except (lmdb.NotFoundError, lmdb.IncompatibleError) as error:
-            raise StoreCorrupt(
-                f"{self.directory / identity.DATA} lacks a table ({error}); restore the directory from a "
-                "backup"
-            ) from error
+            if name not in _LATER or not isinstance(error, lmdb.NotFoundError):
+                raise StoreCorrupt(
+                    f"{self.directory / identity.DATA} lacks a table ({error}); restore the directory from a "
+                    "backup"
+                ) from error
+        if txn is None:
+            raise StoreError(
+                f"{self.directory} was made by an earlier version and has no table {name!r} yet: open it for "
+                "writing once, which adds it"
+            )
+        return self._env.open_db(name.encode(), txn=txn)
 
     def check_files(self) -> None:
         """Has somebody removed or replaced a file? Then what is written goes where nobody will find it.
@@ -228,6 +248,23 @@ class Environment:
     def reader_check(self) -> int:
         """Free the slots of readers that were killed; how many there were."""
         return self._env.reader_check()
+
+    def last_transaction(self) -> int:
+        """The number of the last committed transaction, whichever process committed it; about 2 µs."""
+        self._gate.enter()  # LMDB looks it up in the map
+        try:
+            self.check_alive()
+            return self._env.info()["last_txnid"]
+        finally:
+            self._gate.leave()
+
+    def wait_for_writers(self) -> None:
+        """Wait until each write transaction that is under way now, in any process, has come to its end."""
+        try:
+            with self.write_lock:
+                self.begin_write().abort()
+        except lmdb.Error as error:
+            raise explain(error, self.directory) from error
 
     def info(self) -> tuple[int, int]:
         """Size of the map in bytes, and number of reader slots in use."""

@@ -8,8 +8,7 @@ py-lmdb gives up the GIL at every put; how many puts a batch makes is what its t
 thread is busy. Hence: one row per run and batch, an index move only where the status changes, and batch
 number and counts together in one value.
 
-A commit that fails leaves the store refusing commits: LMDB may have lost the pages that a failed fsync was
-about, so it is neither repeated nor followed by another. Reading goes on unless LMDB itself gave up.
+What becomes of a commit that fails is in ``transactions.py``.
 """
 
 from __future__ import annotations
@@ -25,6 +24,8 @@ from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._store import identity, queries
 from durable_trio._store.base import (
     MAX_WORKFLOW,
+    Answer,
+    Pair,
     Store,
     Stored,
     StoreStatistics,
@@ -35,16 +36,19 @@ from durable_trio._store.base import (
 from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
 from durable_trio._store.datafile import RESTORE, check_data_file, verify_data_file
 from durable_trio._store.environment import Environment, T, Tables, Transaction, open_lmdb_environment
-from durable_trio._store.failures import again, explain
+from durable_trio._store.failures import explain
 from durable_trio._store.filesystem import refuse_network
 from durable_trio._store.lock import WriterLock
 from durable_trio._store.registry import registry
+from durable_trio._store.requests import RequestBox, list_pairs
 from durable_trio._store.seal import seal
+from durable_trio._store.transactions import Writer
 
 DEFAULT_MAP_SIZE = 256 << 20
 
 # Up to this size a file is verified whole when it is opened for writing, which takes 65 ms at most.
 _VERIFIED_SIZE = 8 << 20
+_VERIFICATIONS = 10  # of one file, if others keep writing to it
 _UUID_KEY = b"uuid"
 _CHECK_READERS_EVERY = 1024  # commits
 
@@ -78,11 +82,32 @@ def open_lmdb(
             raise StoreError(f"cannot open {directory}: {error.strerror} ({error.filename})") from error
 
 
-def _open_reader(directory: Path, map_size: int) -> LmdbStore:
+def _refuse_what_is_no_database(directory: Path) -> None:
     if identity.inspect(directory) is not identity.Found.COMPLETE:
         raise StoreError(
             f"there is no database in {directory}; check the path, or open it for writing to create it"
         )
+
+
+def open_lmdb_client(path: str | os.PathLike[str]) -> tuple[LmdbStore, RequestBox]:
+    """Open a complete database to read it, and to ask something of the engine that has it open.
+
+    Both are to be closed. Nothing is created. If this user may only read the data file, nothing can be asked.
+
+    Raises:
+        StoreError, StoreCorrupt, StoreLocked: as ``open_lmdb``.
+    """
+    directory = Path(os.path.abspath(path))  # noqa: PTH100 - as in open_lmdb
+    refuse_network(directory)
+    with registry.lock:
+        try:
+            return _open_client(directory)
+        except OSError as error:
+            raise StoreError(f"cannot open {directory}: {error.strerror} ({error.filename})") from error
+
+
+def _open_reader(directory: Path, map_size: int) -> LmdbStore:
+    _refuse_what_is_no_database(directory)
     return LmdbStore(_borrow(directory, map_size, readonly=True), None)
 
 
@@ -94,17 +119,36 @@ def _open_writer(directory: Path, map_size: int) -> LmdbStore:
         # Asked again: until the lock was ours, another process may have been creating it.
         if identity.inspect(directory) is not identity.Found.COMPLETE:
             _create(directory, map_size)
-        return LmdbStore(_borrow(directory, map_size, readonly=False), lock)
+        environment = _borrow(directory, map_size, readonly=False, sole=True)
+        try:
+            # A client that found no engine, and is about to take its request back, comes to its end first.
+            environment.wait_for_writers()
+        except BaseException:
+            registry.give_back(environment)
+            raise
+        return LmdbStore(environment, lock)
     except BaseException:
         lock.release()
         raise
 
 
-def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
-    """The environment of a complete database, checked before it is mapped."""
+def _open_client(directory: Path) -> tuple[LmdbStore, RequestBox]:
+    _refuse_what_is_no_database(directory)
+    readonly = not os.access(directory / identity.DATA, os.W_OK)
+    environment = _borrow(directory, DEFAULT_MAP_SIZE, readonly=readonly)
+    store = LmdbStore(environment, None)
+    environment.users += 1  # the box gives it back by itself
+    return store, RequestBox(environment)
+
+
+def _borrow(directory: Path, map_size: int, *, readonly: bool, sole: bool = False) -> Environment:
+    """The environment of a complete database, checked before it is mapped.
+
+    ``sole``: whoever asks has the lock, so that nobody writes what is verified.
+    """
     known = identity.read_identity(directory)
     found = check_data_file(directory / identity.DATA)
-    if readonly and not (directory / identity.LOCK).exists():
+    if not sole and not (directory / identity.LOCK).exists():
         # LMDB would create it; if a writer has the removed one open, the two would not see each other.
         raise StoreError(
             f"{directory / identity.LOCK} is missing; if no process has the database open, open it for "
@@ -112,7 +156,7 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
         )
 
     def make() -> Environment:
-        if not readonly and found.size <= _VERIFIED_SIZE:
+        if sole and found.size <= _VERIFIED_SIZE:
             _verify(directory / identity.DATA)
         size = max(map_size, found.map_size)
         made = Environment(directory, found.identity, readonly=readonly, map_size=size)
@@ -127,9 +171,15 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
 
 
 def _verify(path: Path) -> None:
-    if problems := verify_data_file(path):
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
+    for _ in range(_VERIFICATIONS):
+        before = check_data_file(path).transaction
+        problems = verify_data_file(path)
+        if not problems:
+            return
+        if check_data_file(path).transaction == before:
+            break  # else a client has written meanwhile, perhaps over pages that were being read
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
 
 
 def _check_uuid(environment: Environment, expected: str) -> None:
@@ -159,6 +209,7 @@ class LmdbStore(Store):
     """See ``Store``. Made by ``open_lmdb``."""
 
     threaded = True
+    shared = True
 
     def __init__(self, environment: Environment, lock: WriterLock | None) -> None:
         self.path: Path = environment.directory
@@ -166,16 +217,16 @@ class LmdbStore(Store):
         self._tables = environment.tables
         self._lock = lock
         self._closed = False
-        self._broken: StoreError | None = None
+        self._writer = Writer(environment)
         environment.writer = lock or environment.writer
 
     # -- writing -------------------------------------------------------------------------------------
 
-    def commit(self, writes: Sequence[Write]) -> int:
+    def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
         check_writes(writes)
-        if not writes:
+        if not writes and not answers:
             return self.batch_number()
-        batch = Batch(writes)
+        batch = Batch(writes, answers)
         number = self._transact(lambda txn: batch.write(txn, self._tables))
         if number % _CHECK_READERS_EVERY == 0:
             with contextlib.suppress(lmdb.Error):  # the commit is on disk, whatever comes after
@@ -183,60 +234,12 @@ class LmdbStore(Store):
         return number
 
     def _transact(self, work: Callable[[Transaction], T]) -> T:
-        """Do ``work`` in a write transaction that is on disk when this returns; a full map is made larger."""
-        self._check_usable()  # in a forked child, the lock may be held by a thread that is not there
-        with self._environment.write_lock:
-            self._check_writable()
-            while True:
-                try:
-                    return self._transact_once(work)
-                except lmdb.MapFullError:
-                    self._environment.grow()
-
-    def _transact_once(self, work: Callable[[Transaction], T]) -> T:
-        committing = False
-        try:
-            txn = self._environment.begin_write()
-            try:
-                result = work(txn)
-            except BaseException:
-                txn.abort()
-                raise
-            committing = True
-            txn.commit()
-        except lmdb.MapFullError:
-            raise
-        except lmdb.Error as error:
-            self._broken = self._failure(error, committing=committing)
-            raise again(self._broken) from error
-        return result
-
-    def _failure(self, error: lmdb.Error, *, committing: bool) -> StoreError:
-        """What a failed transaction means for what it wrote, and for this store from now on."""
-        meaning = explain(error, self.path)
-        unknown = committing and self._environment.has_panicked()
-        outcome = (
-            "whether this commit reached the disk is not known until the database is opened again"
-            if unknown
-            else "nothing of this commit was written"
-        )
-        message = f"{meaning}; {outcome}. What was committed before is safe"
-        if not unknown:
-            return type(meaning)(message)
-        self._environment.dead = StoreError(message)
-        return self._environment.dead
+        return self._writer.transact(work, self._check_writable)
 
     def _check_writable(self) -> None:
         self._check_usable()
         if self._lock is None:
             raise StoreError(f"{self.path} was opened with readonly=True: open it for writing to change it")
-        if self._broken is None:
-            try:
-                self._environment.check_files()
-            except StoreError as error:
-                self._broken = error
-        if self._broken is not None:
-            raise again(self._broken)
 
     def workflow_number(self, name: str) -> int:
         key = name.encode()
@@ -310,6 +313,16 @@ class LmdbStore(Store):
     def outline(self, fingerprint: bytes) -> bytes | None:
         check_key(fingerprint, "a fingerprint")
         return self._read(queries.look_up, "outlines", fingerprint)
+
+    def last_transaction(self) -> int:
+        self._check_usable()
+        return self._environment.last_transaction()
+
+    def requests(self, *, limit: int) -> list[Pair]:
+        return self._read(list_pairs, "requests", limit)
+
+    def replies(self, *, limit: int) -> list[Pair]:
+        return self._read(list_pairs, "replies", limit)
 
     def last_run(self) -> bytes | None:
         return self._read(queries.last_run)

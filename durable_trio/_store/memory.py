@@ -21,6 +21,7 @@ from typing import NamedTuple
 from durable_trio._errors import InputError, StoreCorrupt, StoreError
 from durable_trio._store.base import (
     MAX_WORKFLOW,
+    Answer,
     Store,
     Stored,
     StoreStatistics,
@@ -40,6 +41,7 @@ class MemoryStore(Store):
 
     path: Path | None = None
     threaded = False
+    shared = False
 
     def __init__(self) -> None:
         self._runs: dict[bytes, _Run] = {}
@@ -73,8 +75,10 @@ class MemoryStore(Store):
             image._batch = self._batch
             return image
 
-    def commit(self, writes: Sequence[Write]) -> int:
+    def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
         check_writes(writes)
+        if answers:
+            raise InputError("no other process can ask anything of a store in memory, so nothing is answered")
         with self._lock:
             self._check_open()
             if not writes:
