@@ -30,10 +30,17 @@ async def delete(engine: Engine, run_id: str) -> None:
 def delete_now(engine: Engine, run_id: str) -> None:
     """Hand over the deletion of a run."""
     engine.check_open()
-    if run_id in engine.live:
-        raise InputError(f"run {run_id!r} is {engine.live[run_id].status}; cancel it before you delete it")
+    known = engine.live.get(run_id)
+    if known is not None:
+        raise _not_ended(run_id, known.status)
     stored = stored_now(engine, run_id, with_rows=False)
+    if stored.status < FIRST_ENDED_CODE:  # it is parked
+        raise _not_ended(run_id, STATUS_NAMES[stored.status])
     _forget(engine, [_deletion(stored.run, run_id, stored.workflow, stored.status)])
+
+
+def _not_ended(run_id: str, status: RunStatus) -> InputError:
+    return InputError(f"run {run_id!r} is {status}; cancel it before you delete it")
 
 
 def stored_now(engine: Engine, run_id: str, *, with_rows: bool = True) -> Stored:

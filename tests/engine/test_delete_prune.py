@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from engine_helpers import Hold
+from waiting_helpers import reaches
 
 from durable_trio import DurableError, Err, InputError, RunNotFound, Workflow, open_engine
 
@@ -202,3 +203,13 @@ async def test_statuses_of_runs_that_have_not_ended_are_refused(db, flow, status
         with pytest.raises(InputError):
             await engine.prune(timedelta(0), statuses=statuses)
         assert await left(engine) == ["r"]
+
+
+async def test_a_run_that_waits_is_not_deleted(db, wf, mock_clock):
+    wf.wait_for_event("go", timeout=60, default=None)
+    async with open_engine(db, workflows=[wf]) as engine:
+        await engine.start(wf, id="r")
+        await reaches(engine, "r")
+        with pytest.raises(InputError, match="'r' is waiting; cancel it before"):
+            await engine.delete("r")
+        assert (await engine.get("r")).status == "waiting"
