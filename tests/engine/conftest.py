@@ -6,6 +6,7 @@ import faulthandler
 import signal
 
 import pytest
+from client_helpers import Service
 
 from durable_trio import Workflow
 
@@ -54,3 +55,20 @@ def pytest_pyfunc_call(pyfuncitem):
         faulthandler.cancel_dump_traceback_later()
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def service():
+    """Start an engine in a process of its own, on a database; ``await start(db)`` gives the ``Service``."""
+    started = []
+
+    async def start(db, *, is_heard=True, **environment):
+        started.append(Service(db, **environment))
+        if is_heard:
+            await started[-1].hear("open")
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.communicate()
