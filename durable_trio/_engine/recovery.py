@@ -54,6 +54,7 @@ async def recover(engine: Engine) -> None:
         engine.take_up(run)
     if engine.requests is not None:
         await engine.requests.perform_all()  # what was left while there was no engine
+        await engine.committer.durable()
     engine.admit()
 
 

@@ -64,10 +64,15 @@ def show(ctx):
 WORKFLOWS = [orders, asking, noting, failing, showing]
 
 
+def say(line):
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 async def main() -> None:
     async with open_engine(sys.argv[1], workflows=WORKFLOWS) as engine:
-        print("open", flush=True)
+        say("open")
         while (line := (await trio.to_thread.run_sync(sys.stdin.readline)).strip()) not in ("", "close"):
             if line == "drain":
                 await engine.drain()
-                print("drained", flush=True)
+                say("drained")

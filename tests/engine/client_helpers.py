@@ -44,7 +44,7 @@ class Service:
 
     async def ended(self):
         """Wait for the end of the process; gives its exit status."""
-        return await trio.to_thread.run_sync(self.process.wait)
+        return await trio.to_thread.run_sync(self.process.wait, abandon_on_cancel=True)
 
     async def kill(self):
         self.process.kill()
