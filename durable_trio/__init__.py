@@ -10,6 +10,7 @@ from durable_trio._context import parallel_result as parallel_result
 from durable_trio._context import parallel_results as parallel_results
 from durable_trio._context import step_info as step_info
 from durable_trio._definition.workflow import Workflow as Workflow
+from durable_trio._engine.checkup import check_database as check_database
 from durable_trio._engine.children import call_workflow as call_workflow
 from durable_trio._engine.children import start_workflow as start_workflow
 from durable_trio._engine.client import Client as Client
@@ -43,6 +44,8 @@ from durable_trio._errors import StoreFull as StoreFull
 from durable_trio._errors import StoreLocked as StoreLocked
 from durable_trio._errors import WaitTimeout as WaitTimeout
 from durable_trio._info import CompensationInfo as CompensationInfo
+from durable_trio._info import DatabaseInfo as DatabaseInfo
+from durable_trio._info import DatabaseReport as DatabaseReport
 from durable_trio._info import PendingInput as PendingInput
 from durable_trio._info import RunInfo as RunInfo
 from durable_trio._info import StepInfo as StepInfo

@@ -159,3 +159,41 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     parent: str | None = None
     steps: list[StepInfo] = []
     compensations: list[CompensationInfo] = []
+
+
+class DatabaseInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of a database. Sizes are in bytes.
+
+    Attributes:
+        path: its directory.
+        engine: whether an engine has it open, in any process.
+        runs: how many there are.
+        by_status: the same by status; those that no run has are left out.
+        requests: what clients have asked for and no engine has taken up; at most 1,000 are counted.
+        size: of the data file.
+        used: of the part of it that holds data; the rest is used again before the file grows.
+        disk_free: of the file system that it is on.
+        readers: read transactions under way, or kept by processes that were killed.
+    """
+
+    path: str
+    engine: bool
+    runs: int
+    by_status: dict[RunStatus, int]
+    requests: int
+    size: int
+    used: int
+    disk_free: int
+    readers: int
+
+
+class DatabaseReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``check_database`` has found.
+
+    Attributes:
+        info: the figures; None if the database cannot be opened.
+        problems: what is wrong, a sentence each; empty if everything is as it was written.
+    """
+
+    info: DatabaseInfo | None
+    problems: list[str]

@@ -14,13 +14,15 @@ import trio
 from durable_trio._definition.workflow import Workflow
 from durable_trio._engine.asking import pending_inputs
 from durable_trio._engine.calling import Caller, Watch
+from durable_trio._engine.checkup import database_info
 from durable_trio._engine.clientrun import ClientRun
 from durable_trio._engine.forgetting import ENDED
 from durable_trio._engine.reader import Reader
-from durable_trio._info import PendingInput, RunInfo, RunStatus
+from durable_trio._info import DatabaseInfo, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._store.lmdb import open_lmdb_client
+from durable_trio._store.lmdb import LmdbStore, open_lmdb_client
+from durable_trio._store.requests import RequestBox
 
 
 class Client:
@@ -42,10 +44,12 @@ class Client:
     a client whose process dies stays, and is done, if need be by the next engine.
     """
 
-    def __init__(self, reader: Reader, caller: Caller, watch: Watch) -> None:
+    def __init__(self, store: LmdbStore, box: RequestBox, reader: Reader, caller: Caller) -> None:
+        self._store = store
+        self._box = box
         self._reader = reader
         self._caller = caller
-        self._watch = watch
+        self._watch = Watch(box)
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -75,6 +79,10 @@ class Client:
         """What runs ask of people, as it is recorded; the arguments are as of ``Engine.pending_inputs``."""
         name = _name(workflow)
         return await self._reader.call(pending_inputs, self._reader, run_id, name, limit)
+
+    async def statistics(self) -> DatabaseInfo:
+        """The figures of the database, and whether an engine has it open."""
+        return await self._reader.call(database_info, self._store, self._box)
 
     # -- asking the engine ---------------------------------------------------------------------------
 
@@ -165,7 +173,7 @@ async def open_client(path: str | os.PathLike[str], *, types: Iterable[type] = (
     )
     store, box = await trio.to_thread.run_sync(open_lmdb_client, path)
     try:
-        yield Client(Reader(store, showing), Caller(box, sending), Watch(box))
+        yield Client(store, box, Reader(store, showing), Caller(box, sending))
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(box.close)

@@ -268,6 +268,10 @@ class LmdbStore(Store):
         self._check_usable()
         return self._environment.read(query, *arguments)
 
+    def look(self, query: Callable[..., T], *arguments: object) -> T:
+        """The answer of ``query(transaction, tables, *arguments)``, for what is no business of ``Store``."""
+        return self._read(query, *arguments)
+
     def _check_usable(self) -> None:
         if self._closed:
             raise StoreError(f"{self.path} is closed: open the database again")
