@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -14,35 +13,28 @@ import trio
 
 from durable_trio import DurableError, RunInfo, Workflow, __version__, open_client
 from durable_trio.cli import demo as demonstration
+from durable_trio.cli.health import doctor, status
 from durable_trio.cli.inputs import read_input
 from durable_trio.cli.loading import load
+from durable_trio.cli.options import database, json_option
+from durable_trio.cli.questions import pending, provide_input
 from durable_trio.cli.report import print_json
 from durable_trio.cli.running import Request, execute
+from durable_trio.cli.steering import cancel, prune, retry, send_event
 from durable_trio.cli.tables import console, print_run, print_runs
 from durable_trio.cli.text import CommandError, command, os_error_text, program, safe, say
 
-_DEFAULT_DB = "durable-trio.lmdb"
 _STATUSES = get_args(get_type_hints(RunInfo)["status"])
 _DURABILITIES = ("sync", "async", "exit")
 _MAX_PAGE = 10_000
 
-_database = click.option(
-    "--db",
-    metavar="PATH",
-    default=_DEFAULT_DB,
-    envvar="DURABLE_TRIO_DB",
-    show_envvar=True,
-    show_default=True,
-    help="The database directory.",
-)
-_json = partial(click.option, "--json", "as_json", is_flag=True)
-
 _EPILOG = """\b
 Exit status:
   0  done; for `run`: the run completed
-  1  the run failed (`demo`: what it shows did not hold)
+  1  the run failed (`cancel`: it had ended before; `doctor`: something is
+     wrong; `demo`: what it shows did not hold)
   2  the command cannot be carried out: bad arguments or input, a database
-     that cannot be used
+     that cannot be used, no engine to ask
   3  the run is cancelled, or blocked because its definition has changed
   128+N  ended by signal N; the run goes on with the printed command
 
@@ -74,7 +66,11 @@ class _Commands(click.Group):
 @click.version_option(__version__, package_name="durable-trio", message="durable-trio %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> int:
-    """Run durable workflows, and look at their runs.
+    """Run durable workflows, look at their runs, and steer them.
+
+    `list`, `show`, `status`, `pending` and `doctor` only read. `cancel`, `retry`, `send-event`,
+    `provide-input` and `prune` are done by the process that has the database open and runs its workflows;
+    when there is none, they say so, and nothing is done.
 
     New to this? `durable-trio demo` shows in a few seconds what it is about.
     """
@@ -91,7 +87,7 @@ def cli(ctx: click.Context) -> int:
     metavar="JSON|@FILE|-",
     help="The run's input: a JSON object, a file that holds one, or - to read one from the standard input.",
 )
-@_database
+@database
 @click.option(
     "--id",
     "run_id",
@@ -107,7 +103,7 @@ def cli(ctx: click.Context) -> int:
     help="When a step's successor starts: after the step is on disk (sync), at once with commits every 10 ms "
     "(async), or at once with a commit at the end (exit).",
 )
-@_json(help="Print one line of JSON that says how the run ended, and show no steps.")
+@json_option(help="Print one line of JSON that says how the run ended, and show no steps.")
 def run(
     target: str, given: str | None, db: str, run_id: str | None, durability: str, *, as_json: bool
 ) -> int:
@@ -131,7 +127,7 @@ def run(
 
 
 @cli.command("list")
-@_database
+@database
 @click.option(
     "--status", multiple=True, type=click.Choice(_STATUSES), help="With this status only; repeatable."
 )
@@ -140,7 +136,7 @@ def run(
     "--limit", type=click.IntRange(1, _MAX_PAGE), default=100, show_default=True, help="At most so many."
 )
 @click.option("--after", metavar="ID", help="Those that are older than this run: the next page.")
-@_json(help="Print a JSON array of runs, as `show --json` has them but without their steps.")
+@json_option(help="Print a JSON array of runs, as `show --json` has them but without their steps.")
 def list_runs(
     db: str, status: tuple[str, ...], workflow: str | None, limit: int, after: str | None, *, as_json: bool
 ) -> int:
@@ -174,8 +170,8 @@ async def _page(
 
 @cli.command(short_help="Show one run: its steps, context and error.")
 @click.argument("run_id", metavar="RUN")
-@_database
-@_json(help="Print everything as one JSON object.")
+@database
+@json_option(help="Print everything as one JSON object.")
 def show(run_id: str, db: str, *, as_json: bool) -> int:
     """Show one run: its steps with states, attempts and durations, its context, and its error.
 
@@ -199,7 +195,7 @@ async def _one(db: str, run_id: str) -> RunInfo:
 @click.option(
     "--db", metavar="PATH", help="Keep the database here, in a new directory. Default: it is removed."
 )
-@_json(help="Print one line of JSON with the facts instead of the story.")
+@json_option(help="Print one line of JSON with the facts instead of the story.")
 def demo(db: str | None, *, as_json: bool) -> int:
     """See a worker process killed in the middle of its work, and nothing lost.
 
@@ -209,6 +205,10 @@ def demo(db: str | None, *, as_json: bool) -> int:
     if kept is not None and kept.exists() and (not kept.is_dir() or any(kept.iterdir())):
         raise CommandError(f"{db} exists and is not empty; the demo needs a new directory for its database")
     return trio.run(demonstration.demo, kept, as_json)
+
+
+for _other in (status, pending, doctor, cancel, retry, send_event, provide_input, prune):
+    cli.add_command(_other)
 
 
 # -- errors ------------------------------------------------------------------------------------------
