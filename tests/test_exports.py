@@ -14,8 +14,12 @@ import durable_trio
 import durable_trio.testing
 
 PUBLIC = {
+    "Client",
+    "ClientRun",
     "Context",
     "CurrentStep",
+    "DatabaseInfo",
+    "DatabaseReport",
     "DefinitionError",
     "DurableError",
     "Engine",
@@ -41,6 +45,8 @@ PUBLIC = {
     "StoreLocked",
     "WaitTimeout",
     "Workflow",
+    "check_database",
+    "open_client",
     "open_engine",
     "parallel_ok",
     "parallel_result",
