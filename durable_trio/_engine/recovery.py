@@ -53,8 +53,7 @@ async def recover(engine: Engine) -> None:
         engine.admission.enter(run)  # never refused
         engine.take_up(run)
     if engine.requests is not None:
-        await engine.requests.perform_all()  # what was left while there was no engine
-        await engine.committer.durable()
+        await engine.requests.begin()
     engine.admit()
 
 

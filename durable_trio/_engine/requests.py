@@ -55,6 +55,16 @@ class Requests:
         self._bell = trio.Event()
         self._stop = threading.Lock()  # held as long as the thread shall go on
         self._nursery: trio.Nursery
+        self._begun = trio.Event()
+
+    async def begin(self) -> None:
+        """Do what was left while there was no engine; it is on disk when this returns. Then, look for more.
+
+        Not before every run that has not ended is known: what is asked for is asked of them.
+        """
+        await self._perform_all()
+        await self._engine.committer.durable()
+        self._begun.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled."""
@@ -66,11 +76,12 @@ class Requests:
         async with trio.open_nursery() as self._nursery:
             try:
                 task_status.started()
+                await self._begun.wait()
                 thread.start()
                 while True:
                     await self._bell.wait()
                     self._bell = trio.Event()
-                    await self.perform_all()
+                    await self._perform_all()
                     await self._sweep()
             finally:
                 self._stop.release()  # it ends by itself: what it could touch is closed safely
@@ -99,7 +110,7 @@ class Requests:
 
     # -- the Trio thread -----------------------------------------------------------------------------
 
-    async def perform_all(self) -> None:
+    async def _perform_all(self) -> None:
         """Take up each request that is there, in order, and hand over what it asks for."""
         engine = self._engine
         while not engine.draining:  # then they are left to the next engine, or taken back by their clients

@@ -12,6 +12,7 @@ import pytest
 import trio
 from client_flows import WORKFLOWS, orders
 from client_helpers import ROOT, until
+from engine_helpers import Hold
 
 from durable_trio import EngineClosed, RunNotFound, StoreError, open_client, open_engine
 from durable_trio._store.lmdb import open_lmdb
@@ -245,3 +246,35 @@ async def test_a_store_in_memory_is_not_looked_at(wf, mock_clock):
     wf.sleep(1)
     async with open_engine(workflows=[wf]):
         assert "durable-trio requests" not in [thread.name for thread in threading.enumerate()]
+
+
+async def test_nothing_is_asked_of_runs_that_are_not_yet_known(disk, wf, monkeypatch):
+    """Requests are looked for all the time, and finding the unfinished runs takes a while."""
+    from durable_trio._engine import recovery, requests
+
+    monkeypatch.setattr(recovery, "_PAGE", 1)
+    monkeypatch.setattr(requests, "_INTERVAL", 0.0)
+    hold = Hold()
+
+    @wf.step
+    async def wait(ctx):
+        await hold()
+
+    ids = [str(number) for number in range(60)]
+    async with open_engine(disk, workflows=[wf]) as engine:
+        for run_id in ids:
+            await engine.start(wf, id=run_id)
+        await until(lambda: all_hold(hold, len(ids)))
+    store = open_lmdb(disk)
+    await leave(store, monkeypatch, lambda client: client.send_event(ids[-1], "news"))
+    store.close()
+    hold.let_go()
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await until(lambda: all_ended(engine))
+        ended = {info.id: info.status for info in await engine.list()}
+    assert ended == dict.fromkeys(ids, "completed")
+    assert hold.entered == 2 * len(ids)  # once in each life
+
+
+async def all_hold(hold, count):
+    return hold.entered == count
