@@ -268,8 +268,8 @@ async def test_nothing_is_asked_of_runs_that_are_not_yet_known(disk, wf, monkeyp
     store = open_lmdb(disk)
     await leave(store, monkeypatch, lambda client: client.send_event(ids[-1], "news"))
     store.close()
-    hold.let_go()
     async with open_engine(disk, workflows=[wf]) as engine:
+        hold.let_go()
         await until(lambda: all_ended(engine))
         ended = {info.id: info.status for info in await engine.list()}
     assert ended == dict.fromkeys(ids, "completed")
