@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -127,7 +128,8 @@ class Block:
             form, data, value = self.passed_on()
         else:
             verdict = await self._decide(scope)
-            status, form, data, removed, value, next_ = verdict[:6]
+            status, form, data = verdict.status, verdict.form, verdict.data
+            removed, value, next_ = verdict.removed, verdict.value, verdict.next
             if status != OK:
                 errors = {node.path: value, **self._errors}
         duration = engine.monotonic() - begun
@@ -227,12 +229,14 @@ class Block:
 
     async def _run_branch(self, index: int) -> None:
         run = self._run
+        branch = self._branches[index]
         scope = run.new_scope()
         current_scope.set(scope)
-        scope.clean = contextvars.copy_context()
+        if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
+            scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next one
         self._open[index] = scope
         try:
-            outcome = await run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
+            outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
             if body.is_cancellation(error):
                 self._interrupted(index, scope)
@@ -260,6 +264,8 @@ class Block:
                     self._tasks += 1
                     run.busy += 1
                     scope.clean.run(self._nursery.start_soon, self._branch, following)
+        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
+        scope.clean = None
 
     @property
     def _has_timed_out(self) -> bool:
@@ -350,9 +356,8 @@ class Block:
             failpoint("into.before")
         results = thaw(self.results())
         what = f"into of block {node.name!r}"
-        verdict = await run_body(
-            run, scope, self._base, what, self._place, None, body.call_into, node, results
-        )
+        call = partial(body.call_into, node, results)
+        verdict = await run_body(run, scope, self._base, what, self._place, None, call)
         scope.path = None
         if ARMED:
             failpoint("into.after")

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
 import trio
 
 from durable_trio._context import StepScope
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _NO_CHILDREN: frozenset[str] = frozenset()
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct):
     """How a node ended, and the record that says so: encoded, and empty if it was handed over already.
 
     ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
@@ -197,7 +198,7 @@ class RunState(Ledger):
     @property
     def halted(self) -> bool:
         """It is cancelled or expired: no step of it starts any more."""
-        return self.stopped or self.expired
+        return self.stopped or (self.deadline is not None and self.expired)
 
     @property
     def halt_cause(self) -> str:
@@ -206,8 +207,8 @@ class RunState(Ledger):
             return f"workflow {self.plan.workflow!r} took longer than its timeout of {self.plan.timeout:g} s"
         return "the run was cancelled" if self.reason is None else f"the run was cancelled: {self.reason}"
 
-    async def settled(self) -> None:
-        """Wait until the run has ended, or cannot go on here. Cancellable."""
+    def settled(self) -> Awaitable[None]:
+        """Awaited at once, waits until the run has ended, or cannot go on here. Cancellable."""
         task = trio.lowlevel.current_task()
         self.waiters.append(task)
 
@@ -215,7 +216,7 @@ class RunState(Ledger):
             self.waiters.remove(task)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        return trio.lowlevel.wait_task_rescheduled(abort)  # noqa: ASYNC105 - the caller awaits it
 
     def wake(self) -> None:
         """Tell those who wait to look again."""
