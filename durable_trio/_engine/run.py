@@ -238,14 +238,8 @@ class RunState(Ledger):
         if at is not None and self.plan.timeout is not None:
             self.deadline = at + self.plan.timeout
 
-    def new_scope(self) -> StepScope:
-        """A scope for a task of this run."""
-        scope = StepScope()
-        self.enter(scope)
-        return scope
-
     def enter(self, scope: StepScope) -> None:
-        """Let the scope of a task tell about this run."""
-        header = self.header
-        scope.enter(self, self.id, self.key, header.workflow, header.version)
+        """A task begins to work for this run: its scope tells about it."""
+        scope.run = self
+        scope.path = None
         self.scopes.add(scope)

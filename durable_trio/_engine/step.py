@@ -150,8 +150,7 @@ async def call_body(
     scope.started = engine.now()
     scope.begun = engine.monotonic()
     ctx = scope.context = share(base)
-    if scope.waited:
-        scope.waited = {}  # an attempt asks from the beginning
+    scope.waited = None  # an attempt asks from the beginning
     if ARMED:
         failpoint("body.before")
     engine.bodies += 1
