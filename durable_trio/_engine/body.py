@@ -241,7 +241,6 @@ def returned(
     ctx: Context,
     value: Any,
     attempt: int,
-    *,
     place: Place,
     targets: Mapping[str, int],
 ) -> Verdict:

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import outcome
 import trio
 
@@ -59,9 +60,22 @@ class Post(NamedTuple):
     old_timer: int | None = None
 
 
-# (run, records, new status or None, header or None, alias or None, post or None)
+class _Entry(msgspec.Struct, gc=False):
+    """What was put at once; ``records`` is one, or several.
+
+    Thousands are in the queue at a time, so the garbage collector shall not have to look at them: nothing
+    that an entry holds holds the entry.
+    """
+
+    run: Ledger
+    records: bytes | Sequence[bytes]
+    status: int | None
+    header: bytes | None
+    alias: bytes | None
+    post: Post | None
+
+
 _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
-_Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None, Post | None]
 
 
 class Committer:
@@ -98,7 +112,7 @@ class Committer:
     def put(
         self,
         run: Ledger,
-        records: Sequence[bytes],
+        records: bytes | Sequence[bytes],
         status: int | None = None,
         header: bytes | None = None,
         alias: bytes | None = None,
@@ -111,7 +125,7 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._queue.append((run, records, status, header, alias, post))
+        self._queue.append(_Entry(run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
@@ -236,11 +250,13 @@ class Committer:
         writes: list[Write] = []
         for _ in range(len(queue)):
             entry = queue.popleft()
-            if isinstance(entry, tuple):
-                run, records, status, header, alias, post = entry
+            if isinstance(entry, _Entry):
+                run, records, status, post = entry.run, entry.records, entry.status, entry.post
+                if isinstance(records, bytes):
+                    records = (records,)
                 group = groups.get(run.key)
                 if group is None:
-                    groups[run.key] = group = [list(records), status, header, alias, None, run]
+                    groups[run.key] = group = [list(records), status, entry.header, entry.alias, None, run]
                 else:
                     group[0] += records
                     if status is not None:

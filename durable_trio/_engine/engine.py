@@ -226,7 +226,7 @@ class Engine:
         else:
             # In every mode: a body must not be entered for a run that a crash would take back, because
             # whoever asks for it again gets another run, with other idempotency keys.
-            self.committer.when_durable(partial(self.workers.take, run))
+            self.committer.when_durable(run.begin)
         return run, True
 
     def check_startable(self, workflow: Workflow | str, input: Any) -> None:  # noqa: A002
@@ -314,11 +314,12 @@ class Engine:
 
     # -- what the runs' tasks report -----------------------------------------------------------------
 
-    def ended(self, run: RunState, ending: Ending) -> None:
+    def ended(self, run: RunState) -> None:
         """A run's end is on disk."""
         if ARMED:
             failpoint("end.durable")
-        run.ended = ending
+        ending = run.ended = run.ending
+        assert ending is not None
         run.status = ending.status
         run.journal = None
         self.live.pop(run.id, None)

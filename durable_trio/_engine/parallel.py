@@ -230,15 +230,9 @@ class Block:
     async def _branch(self, index: int) -> None:
         """A branch's task, from its start to its outcome (or its interruption). Never raises."""
         run = self._run
-        if not (self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out)):
-            await self._run_branch(index)
-        self._tasks -= 1
-        if self._tasks:
-            run.busy -= 1
-            run.check_idle()
-
-    async def _run_branch(self, index: int) -> None:
-        run = self._run
+        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
+            self._leave()
+            return
         branch = self._branches[index]
         scope = StepScope(run)
         run.scopes.add(scope)
@@ -253,6 +247,8 @@ class Block:
                 self._interrupted(index, scope)
             else:
                 run.engine.fail(error)
+            scope.clean = None
+            self._leave()
             return
         finally:
             run.scopes.discard(scope)
@@ -278,6 +274,14 @@ class Block:
                     scope.clean.run(self._nursery.start_soon, self._branch, following)
         # The task's context holds the scope: this would be a circle, for the garbage collector to find.
         scope.clean = None
+        self._leave()
+
+    def _leave(self) -> None:
+        """A branch's task is done; what it has for being busy goes back to the block with the last one."""
+        self._tasks -= 1
+        if self._tasks:
+            self._run.busy -= 1
+            self._run.check_idle()
 
     @property
     def _has_timed_out(self) -> bool:

@@ -54,7 +54,9 @@ async def run_step(
             # Who waits for a thread has not been entered, and may yet be stopped.
             await engine.limiter.acquire()
         try:
-            await may_enter(run)
+            if run.halted or engine.draining:
+                await trio.sleep_forever()
+            await trio.lowlevel.checkpoint_if_cancelled()  # see may_enter
             scope.attempt = attempt
             came = await call_body(run, scope, base, what, node.timeout, body.way_to_call(engine, node))
         finally:
@@ -132,9 +134,7 @@ def judged(
     if isinstance(came, Verdict):
         return came
     ctx, value = came
-    return body.returned(
-        run.engine.codec, what, base, ctx, value, scope.attempt, place=place, targets=run.plan.index
-    )
+    return body.returned(run.engine.codec, what, base, ctx, value, scope.attempt, place, run.plan.index)
 
 
 async def call_body(
