@@ -54,9 +54,7 @@ async def run_step(
             # Who waits for a thread has not been entered, and may yet be stopped.
             await engine.limiter.acquire()
         try:
-            if run.halted or engine.draining:
-                await trio.sleep_forever()
-            await trio.lowlevel.checkpoint_if_cancelled()  # see may_enter
+            await may_enter(run)
             scope.attempt = attempt
             came = await call_body(run, scope, base, what, node.timeout, body.way_to_call(engine, node))
         finally:
