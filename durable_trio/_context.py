@@ -53,52 +53,25 @@ class CurrentStep(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
 
 
-class StepScope:
-    """Where a task is in its run. ``path`` is None between two steps."""
+class StepScope(msgspec.Struct, eq=False):
+    """Where a task is in its run. ``path`` is None between two steps.
 
-    __slots__ = (
-        "attempt",
-        "begun",
-        "clean",
-        "context",
-        "due",
-        "kind",
-        "path",
-        "reason",
-        "run",
-        "run_id",
-        "run_key",
-        "started",
-        "version",
-        "visit",
-        "waited",
-        "waits",
-        "workflow",
-    )
+    A Struct, because one is made for every branch.
+    """
 
-    def __init__(self) -> None:
-        self.path: str | None = None
-        self.kind = 0
-        self.visit = 1
-        self.attempt = 0
-        self.context: Context | None = None
-        self.started = 0.0
-        self.begun = 0.0  # by the monotonic clock
-        self.due: float | None = None
-        self.reason: Any = None  # of the last failed attempt, frozen
-        self.waits = False  # for something from outside, or for an instant
-        self.waited: dict[tuple[int, str | None], int] = {}  # how many waits of a kind and name so far
-        self.run: Any = None  # the engine's RunState
-        self.clean: Any = None  # the task's contextvars.Context before any body ran in it
-
-    def enter(self, run: Any, run_id: str, run_key: bytes, workflow: str, version: str) -> None:
-        """The task begins to work for this run."""
-        self.path = None
-        self.run = run
-        self.run_id = run_id
-        self.run_key = run_key
-        self.workflow = workflow
-        self.version = version
+    run: Any = None  # the engine's RunState
+    path: str | None = None
+    kind: int = 0
+    visit: int = 1
+    attempt: int = 0
+    context: Context | None = None
+    started: float = 0.0
+    begun: float = 0.0  # by the monotonic clock
+    due: float | None = None
+    reason: Any = None  # of the last failed attempt, frozen
+    waits: bool = False  # for something from outside, or for an instant
+    waited: dict[tuple[int, str | None], int] | None = None  # how many waits of a kind and name so far
+    clean: Any = None  # the task's contextvars.Context before any body ran in it
 
 
 current_scope: ContextVar[StepScope] = ContextVar("durable_trio_scope")
@@ -123,14 +96,15 @@ def step_info() -> CurrentStep:
     """
     scope = scope_of("step_info")
     assert scope.path is not None
+    run = scope.run
     return CurrentStep(
-        run_id=scope.run_id,
-        workflow=scope.workflow,
-        version=scope.version,
+        run_id=run.id,
+        workflow=run.header.workflow,
+        version=run.header.version,
         path=scope.path,
         visit=scope.visit,
         attempt=scope.attempt,
-        idempotency_key=str(uuid.uuid5(uuid.UUID(bytes=scope.run_key), f"{scope.path}#{scope.visit}")),
+        idempotency_key=str(uuid.uuid5(uuid.UUID(bytes=run.key), f"{scope.path}#{scope.visit}")),
     )
 
 

@@ -12,8 +12,9 @@ import dataclasses
 import enum
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -54,7 +55,7 @@ _ALLOWED = {
 }
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct):
     """What came of one call: how it ended, what is stored of it, and what goes on from it.
 
     ``value`` is frozen: the context that the call leaves (``is_context``), a branch's data, or a reason.
@@ -78,13 +79,11 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None
 
 
-def call_step(engine: Engine, node: StepNode, ctx: Context) -> Awaitable[Any]:
-    """Call a step's function the way it is declared; to be awaited for what it returns (or raises)."""
+def way_to_call(engine: Engine, node: StepNode) -> Callable[[Context], Awaitable[Any]]:
+    """What calls a step's function the way it is declared, and is awaited for what it returns or raises."""
     if node.mode == "async" and node.convert is None:
-        # Most steps are such; a coroutine around each would be one more for every task to go through.
-        awaitable: Awaitable[Any] = node.fn(ctx)
-        return awaitable
-    return _call_step(engine, node, ctx)
+        return node.fn  # most steps are such; a coroutine around each would be one more to go through
+    return partial(_call_step, engine, node)
 
 
 async def _call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
@@ -242,7 +241,6 @@ def returned(
     ctx: Context,
     value: Any,
     attempt: int,
-    *,
     place: Place,
     targets: Mapping[str, int],
 ) -> Verdict:

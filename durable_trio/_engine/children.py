@@ -94,7 +94,10 @@ async def _started(
     engine = run.engine
     if ref is None:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
-        count = scope.waited[_CHILD, name] = scope.waited.get((_CHILD, name), 0) + 1
+        waited = scope.waited
+        if waited is None:
+            waited = scope.waited = {}
+        count = waited[_CHILD, name] = waited.get((_CHILD, name), 0) + 1
         ref = f"{name}#{count}"
     check_name(ref, "ref")
     assert scope.path is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from durable_trio._context import StepScope
@@ -51,7 +52,7 @@ async def _choose(
     scope.visit = visit
     scope.attempt = 1
     came = await call_body(
-        run, scope, base, f"branch {node.name!r}", None, body.call_plain, node.on, node.on_is_async
+        run, scope, base, f"branch {node.name!r}", None, partial(body.call_plain, node.on, node.on_is_async)
     )
     if isinstance(came, Verdict):
         return came

@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import msgspec
 import outcome
 import trio
 
@@ -60,9 +61,22 @@ class Post(NamedTuple):
     old_timer: int | None = None
 
 
-# (run, records, new status or None, header or None, alias or None, post or None)
+class _Entry(msgspec.Struct, gc=False):
+    """What was put at once; ``records`` is one, or several.
+
+    Thousands are in the queue at a time, so the garbage collector shall not have to look at them: nothing
+    that an entry holds holds the entry.
+    """
+
+    run: Ledger
+    records: bytes | Sequence[bytes]
+    status: int | None
+    header: bytes | None
+    alias: bytes | None
+    post: Post | None
+
+
 _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
-_Entry = tuple[Ledger, Sequence[bytes], int | None, bytes | None, bytes | None, Post | None]
 _Item = _Entry | Write | Answer | _Waiter
 
 
@@ -102,7 +116,7 @@ class Committer:
     def put(
         self,
         run: Ledger,
-        records: Sequence[bytes],
+        records: bytes | Sequence[bytes],
         status: int | None = None,
         header: bytes | None = None,
         alias: bytes | None = None,
@@ -115,7 +129,7 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._append((run, records, status, header, alias, post))
+        self._append(_Entry(run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
@@ -141,8 +155,8 @@ class Committer:
             self._queue.append(held)
             self.kick()
 
-    async def durable(self) -> None:
-        """Wait until everything that was put so far is on disk.
+    def durable(self) -> Awaitable[None]:
+        """Awaited at once, waits until everything that was put so far is on disk.
 
         A cancellation does not end the wait: what has been handed over is not lost, and whoever waits
         learns how it went. It is delivered at the caller's next checkpoint.
@@ -154,11 +168,11 @@ class Committer:
             raise self._failure
         if self._thread is None:
             self._commit_here()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
+            return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
         self._queue.append(trio.lowlevel.current_task())
         self.kick()
-        await trio.lowlevel.wait_task_rescheduled(_not_abortable)
+        # Not a coroutine function: while it waits, a task of thousands holds one object less.
+        return trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105
 
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Have this called, on the Trio thread, when everything that was put so far is on disk.
@@ -291,11 +305,13 @@ class Committer:
         unpacked = 0
         for _ in range(count):
             entry = queue.popleft()
-            if isinstance(entry, tuple):
-                run, records, status, header, alias, post = entry
+            if isinstance(entry, _Entry):
+                run, records, status, post = entry.run, entry.records, entry.status, entry.post
+                if isinstance(records, bytes):
+                    records = (records,)
                 group = groups.get(run.key)
                 if group is None:
-                    groups[run.key] = group = [list(records), status, header, alias, None, run]
+                    groups[run.key] = group = [list(records), status, entry.header, entry.alias, None, run]
                 else:
                     group[0] += records
                     if status is not None:

@@ -11,6 +11,7 @@ mode; so a crash costs one handler under way, and none is called again that has 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import trio
@@ -123,9 +124,8 @@ async def _attempt(run: RunState, scope: StepScope, success: _Success, attempt: 
     await may_enter(run)
     scope.attempt = attempt
     what = f"compensation {handler.name!r} of step {success.path!r}"
-    came = await call_body(
-        run, scope, success.given, what, None, body.call_handler, engine, handler, success.result
-    )
+    call = partial(body.call_handler, engine, handler, success.result)
+    came = await call_body(run, scope, success.given, what, None, call)
     if isinstance(came, Verdict):
         return came
     _, value = came

@@ -7,6 +7,7 @@ state is touched by the Trio thread alone, so that what has no await in between 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
@@ -40,7 +41,7 @@ from durable_trio._engine.postoffice import PostOffice
 from durable_trio._engine.reader import Reader
 from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.requests import Requests
-from durable_trio._engine.run import Ending, RunState
+from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import enter
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
@@ -76,7 +77,8 @@ class Engine:
         self.numbers = numbers
         self.durability = durability
         self.now = now
-        self.monotonic = trio.lowlevel.current_clock().current_time
+        # Of a clock that is not the system's, Trio's is the other half.
+        self.monotonic = time.perf_counter if now is time.time else trio.current_time
         self.committer = Committer(store, self.fail)
         # To show a run, what is not known here need not be understood.
         self.reader = Reader(store, lenient)
@@ -218,11 +220,12 @@ class Engine:
 
     # -- what the runs' tasks report -----------------------------------------------------------------
 
-    def ended(self, run: RunState, ending: Ending) -> None:
+    def ended(self, run: RunState) -> None:
         """A run's end is on disk."""
         if ARMED:
             failpoint("end.durable")
-        run.ended = ending
+        ending = run.ended = run.ending
+        assert ending is not None
         run.status = ending.status
         run.journal = None
         self.live.pop(run.id, None)

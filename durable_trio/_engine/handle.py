@@ -56,7 +56,7 @@ class Run:
             if info.finished_at is not None:
                 return result_of(info)
             state = await self._settled()  # it was retried in between
-        status, value, errors = state.ended
+        status, value, errors = state.ended.status, state.ended.value, state.ended.errors
         if status == "completed":
             result: dict[str, Any] = thaw(value)
             return result

@@ -10,6 +10,9 @@ from durable_trio._errors import InputError
 
 MAX_ID_BYTES = 255
 
+_FIXED = 0x7 << 76 | 0b10 << 62  # the version, and the variant
+_FREE = ~(0xF << 76 | 0b11 << 62)
+
 
 class KeySource:
     """New run keys, each greater than all before it: UUIDv7 (RFC 9562), 16 bytes.
@@ -29,10 +32,7 @@ class KeySource:
 
     def __call__(self) -> bytes:
         milliseconds = max(int(self._now() * 1000), 0)
-        bits = self._random.getrandbits(74)
-        key = (
-            milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
-        )
+        key = (milliseconds << 80 | self._random.getrandbits(80)) & _FREE | _FIXED
         if key <= self._last:
             key = self._last + 1
         self._last = key

@@ -228,8 +228,10 @@ class _Wait:
         run: RunState = scope.run
         engine = run.engine
         assert scope.path is not None
-        count = scope.waited.get((kind, name), 0) + 1
-        scope.waited[kind, name] = count
+        waited = scope.waited
+        if waited is None:
+            waited = scope.waited = {}
+        count = waited[kind, name] = waited.get((kind, name), 0) + 1
         # Two underscores: no node is called so.
         label = f"__{KIND_NAMES[kind]}:{name or ''}#{count}"
         self.run = run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, overload
 
 from durable_trio._context import StepScope
@@ -62,7 +63,8 @@ async def _find_items(
     else:
         await may_enter(run)
         what = f"over of map {node.name!r}"
-        came = await call_body(run, scope, base, what, None, body.call_plain, node.over, node.over_is_async)
+        call = partial(body.call_plain, node.over, node.over_is_async)
+        came = await call_body(run, scope, base, what, None, call)
         if isinstance(came, Verdict):
             return came
         _, given = came

@@ -12,7 +12,8 @@ cancelled) shows in that it left no outcome; then the block's own task has been 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -44,11 +45,11 @@ from durable_trio._values import Failure
 
 
 @handles(ParallelNode)
-async def run_parallel(
+def run_parallel(
     run: RunState, scope: StepScope, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
-) -> Outcome:
-    """Run a block to its outcome."""
-    return await Block(run, node, node.branches, node.keys, base, visit, place, node.timeout).run(scope)
+) -> Awaitable[Outcome]:
+    """Run a block to its outcome, when awaited."""
+    return Block(run, node, node.branches, node.keys, base, visit, place, node.timeout).run(scope)
 
 
 class Block:
@@ -102,7 +103,7 @@ class Block:
         self._recall()
         if self._open and not self._collector.must_stop:
             try:
-                await self._run_branches()
+                await self._run_branches(scope)
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
@@ -127,7 +128,8 @@ class Block:
             form, data, value = self.passed_on()
         else:
             verdict = await self._decide(scope)
-            status, form, data, removed, value, next_ = verdict[:6]
+            status, form, data = verdict.status, verdict.form, verdict.data
+            removed, value, next_ = verdict.removed, verdict.value, verdict.next
             if status != OK:
                 errors = {node.path: value, **self._errors}
         duration = engine.monotonic() - begun
@@ -184,22 +186,32 @@ class Block:
 
     # -- the branches --------------------------------------------------------------------------------
 
-    async def _run_branches(self) -> None:
+    async def _run_branches(self, scope: StepScope) -> None:
+        """Run them, the first one in this task: a task less, of those that a block of three would need."""
         node = self._node
         todo = list(self._open)
         width = node.limit or len(todo)
         self._queue = iter(todo[width:])
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            if self._timeout is not None:
-                due = self._due(self._timeout)
-                nursery.cancel_scope.deadline = trio.current_time() + max(due - self._run.engine.now(), 0.0)
-            first = todo[:width]
-            # This task's being busy passes on to its branches, and back from the last one of them.
-            self._tasks = len(first)
-            self._run.busy += len(first) - 1
-            for index in first:
-                nursery.start_soon(self._branch, index)
+        first, *others = todo[:width]
+        # This task's being busy passes on to its branches, and back from the last one of them.
+        self._tasks = 1 + len(others)
+        self._run.busy += len(others)
+        try:
+            if len(todo) == 1 and self._timeout is None:
+                await self._branch(first)
+                return
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                if self._timeout is not None:
+                    due = self._due(self._timeout)
+                    left = max(due - self._run.engine.now(), 0.0)
+                    nursery.cancel_scope.deadline = trio.current_time() + left
+                for index in others:
+                    nursery.start_soon(self._branch, index)
+                await self._branch(first)
+        finally:
+            current_scope.set(scope)
+            body.restore_contextvars(scope)
 
     def _due(self, timeout: float) -> float:
         """When the block's time is over: fixed when it begins, in whatever life of the run that was."""
@@ -218,26 +230,25 @@ class Block:
     async def _branch(self, index: int) -> None:
         """A branch's task, from its start to its outcome (or its interruption). Never raises."""
         run = self._run
-        if not (self._cause is not None or run.halted or self._has_timed_out):
-            await self._run_branch(index)
-        self._tasks -= 1
-        if self._tasks:
-            run.busy -= 1
-            run.check_idle()
-
-    async def _run_branch(self, index: int) -> None:
-        run = self._run
-        scope = run.new_scope()
+        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
+            self._leave()
+            return
+        branch = self._branches[index]
+        scope = StepScope(run)
+        run.scopes.add(scope)
         current_scope.set(scope)
-        scope.clean = contextvars.copy_context()
+        if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
+            scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next one
         self._open[index] = scope
         try:
-            outcome = await run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
+            outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
             if body.is_cancellation(error):
                 self._interrupted(index, scope)
             else:
                 run.engine.fail(error)
+            scope.clean = None
+            self._leave()
             return
         finally:
             run.scopes.discard(scope)
@@ -248,7 +259,8 @@ class Block:
         if ARMED:
             failpoint("branch.put")
         self._settle(index, outcome)
-        self._check_stop()
+        if self._collector.must_stop:
+            self._check_stop()
         if self._open:
             # Nobody waits for this record before the block's end, but it shall not wait for that either.
             run.engine.committer.soon()
@@ -260,6 +272,16 @@ class Block:
                     self._tasks += 1
                     run.busy += 1
                     scope.clean.run(self._nursery.start_soon, self._branch, following)
+        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
+        scope.clean = None
+        self._leave()
+
+    def _leave(self) -> None:
+        """A branch's task is done; what it has for being busy goes back to the block with the last one."""
+        self._tasks -= 1
+        if self._tasks:
+            self._run.busy -= 1
+            self._run.check_idle()
 
     @property
     def _has_timed_out(self) -> bool:
@@ -350,9 +372,8 @@ class Block:
             failpoint("into.before")
         results = thaw(self.results())
         what = f"into of block {node.name!r}"
-        verdict = await run_body(
-            run, scope, self._base, what, self._place, None, body.call_into, node, results
-        )
+        call = partial(body.call_into, node, results)
+        verdict = await run_body(run, scope, self._base, what, self._place, None, call)
         scope.path = None
         if ARMED:
             failpoint("into.after")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from durable_trio._context import StepScope
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 
 _NO_CHILDREN: frozenset[str] = frozenset()
+NO_SCOPES: set[StepScope] = set()  # of all runs without a task; nothing is ever added to it
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, gc=False):  # frozen values make no circles
     """How a node ended, and the record that says so: encoded, and empty if it was handed over already.
 
     ``value`` is the frozen context that the node leaves (or, of a branch, any frozen value: then
@@ -39,7 +41,7 @@ class Outcome(NamedTuple):
     errors: dict[str, Any] | None = None
 
 
-class Ending(NamedTuple):
+class Ending(msgspec.Struct, gc=False):
     """The terminal state of a run: ``value`` is the frozen result, or the reason."""
 
     status: RunStatus
@@ -116,15 +118,16 @@ class RunState(Ledger):
         limit = plan.timeout if plan is not None else None
         self.deadline = None if limit is None else max(header.created, header.at or 0.0) + limit
         self.at: str | None = None  # the path of the top-level node that is under way
-        self.scopes: set[StepScope] = set()  # what is under way, for those who ask
+        self.scopes = NO_SCOPES  # what is under way, for those who ask
         self.stopped = False  # cancelled: no step starts any more
         self.reason: Any = None  # why it was cancelled
         self.undoes = False  # if it is cancelled: what its steps did is undone
         # What it has come to, while what its steps did is undone. It is not ``stopped`` any more then.
         self.compensating: Ending | None = None
-        self.ending = False  # its end is handed over
+        self.ending: Ending | None = None  # its end, when that is handed over
         self.ended: Ending | None = None  # its end is on disk
-        self.waiters: list[trio.lowlevel.Task] = []  # for the end, or for that it cannot go on here
+        # For the end, or for that it cannot go on here. A task that has been cancelled since does not count.
+        self.waiters: list[trio.lowlevel.Task] | None = None
         # Whether a step's successor waits until the step is on disk.
         own = plan.durability if plan is not None else None
         self.waits = (own or engine.durability) == "sync"
@@ -148,7 +151,7 @@ class RunState(Ledger):
             # A block has cancelled a wait in the moment in which the last other task began one or ended. The
             # block goes on, which is not what wakes the run, so the run looks again.
             self.roused = True
-        self.engine.committer.put(self, records)
+        self.engine.committer.put(self, records[0] if len(records) == 1 else records)
 
     @contextmanager
     def idling(self, scope: StepScope, due: float | None, *, stay: bool = False) -> Iterator[None]:
@@ -197,7 +200,7 @@ class RunState(Ledger):
     @property
     def halted(self) -> bool:
         """It is cancelled or expired: no step of it starts any more."""
-        return self.stopped or self.expired
+        return self.stopped or (self.deadline is not None and self.expired)
 
     @property
     def halt_cause(self) -> str:
@@ -206,22 +209,23 @@ class RunState(Ledger):
             return f"workflow {self.plan.workflow!r} took longer than its timeout of {self.plan.timeout:g} s"
         return "the run was cancelled" if self.reason is None else f"the run was cancelled: {self.reason}"
 
-    async def settled(self) -> None:
-        """Wait until the run has ended, or cannot go on here. Cancellable."""
+    def settled(self) -> Awaitable[None]:
+        """Awaited at once, waits until the run has ended, or cannot go on here. Cancellable."""
         task = trio.lowlevel.current_task()
-        self.waiters.append(task)
-
-        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
-            self.waiters.remove(task)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        task.custom_sleep_data = self  # Trio resets it when the task goes on, for whatever reason
+        if self.waiters:
+            self.waiters = [waiter for waiter in self.waiters if waiter.custom_sleep_data is self]
+            self.waiters.append(task)
+        else:
+            self.waiters = [task]
+        return trio.lowlevel.wait_task_rescheduled(_abort)  # noqa: ASYNC105 - the caller awaits it
 
     def wake(self) -> None:
         """Tell those who wait to look again."""
-        waiters, self.waiters = self.waiters, []
-        for task in waiters:
-            trio.lowlevel.reschedule(task)
+        waiters, self.waiters = self.waiters, None
+        for task in waiters or ():
+            if task.custom_sleep_data is self:
+                trio.lowlevel.reschedule(task)
 
     def recorded(self) -> Awaitable[None]:
         """Awaited, waits until what was put is on disk, if this run's durability asks for that.
@@ -237,14 +241,14 @@ class RunState(Ledger):
         if at is not None and self.plan.timeout is not None:
             self.deadline = at + self.plan.timeout
 
-    def new_scope(self) -> StepScope:
-        """A scope for a task of this run."""
-        scope = StepScope()
-        self.enter(scope)
-        return scope
+    def begin(self) -> None:
+        """Its start is on disk."""
+        self.engine.workers.take(self)
 
-    def enter(self, scope: StepScope) -> None:
-        """Let the scope of a task tell about this run."""
-        header = self.header
-        scope.enter(self, self.id, self.key, header.workflow, header.version)
-        self.scopes.add(scope)
+    def has_ended(self) -> None:
+        """Its end is on disk."""
+        self.engine.ended(self)
+
+
+def _abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED

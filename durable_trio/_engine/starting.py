@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from durable_trio._engine import inputs
@@ -80,7 +79,7 @@ def enter(
     else:
         # In every mode: a body must not be entered for a run that a crash would take back, because
         # whoever asks for it again gets another run, with other idempotency keys.
-        engine.committer.when_durable(partial(engine.workers.take, run))
+        engine.committer.when_durable(run.begin)
     return run, True
 
 

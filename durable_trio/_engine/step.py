@@ -6,7 +6,6 @@ arrives in that moment cannot lose the result.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -55,10 +54,9 @@ async def run_step(
             # Who waits for a thread has not been entered, and may yet be stopped.
             await engine.limiter.acquire()
         try:
-            if is_barred(run):
-                await may_enter(run)
+            await may_enter(run)
             scope.attempt = attempt
-            came = await call_body(run, scope, base, what, node.timeout, body.call_step, engine, node)
+            came = await call_body(run, scope, base, what, node.timeout, body.way_to_call(engine, node))
         finally:
             if node.mode == "thread":
                 engine.limiter.release()
@@ -75,11 +73,23 @@ async def run_step(
         await run.recorded()
         await _back_off(run, scope, delay)
         attempt += 1
-    status, form, data, removed, value, next_, is_context, _, _ = verdict
-    done = Done(path, visit, STEP, status, attempt, scope.started, duration, form, data, removed, next_)
+    status, value, next_ = verdict.status, verdict.value, verdict.next
+    done = Done(
+        path,
+        visit,
+        STEP,
+        status,
+        attempt,
+        scope.started,
+        duration,
+        verdict.form,
+        verdict.data,
+        verdict.removed,
+        next_,
+    )
     scope.path = None
     errors = None if status == OK else {path: value}
-    return Outcome(status, value, engine.codec.encode(done), next_, is_context, errors)
+    return Outcome(status, value, engine.codec.encode(done), next_, verdict.is_context, errors)
 
 
 async def may_enter(run: RunState) -> None:
@@ -90,13 +100,7 @@ async def may_enter(run: RunState) -> None:
     """
     if run.halted or run.engine.draining:
         await trio.sleep_forever()
-    if trio.current_effective_deadline() == -math.inf:
-        await trio.lowlevel.checkpoint()
-
-
-def is_barred(run: RunState) -> bool:
-    """Whether ``may_enter`` would not just pass."""
-    return run.halted or run.engine.draining or trio.current_effective_deadline() == -math.inf
+    await trio.lowlevel.checkpoint_if_cancelled()
 
 
 async def run_body(
@@ -106,14 +110,13 @@ async def run_body(
     what: str,
     place: Place,
     timeout: float | None,
-    call: Callable[..., Awaitable[Any]],
-    *arguments: Any,
+    call: Callable[[Context], Awaitable[Any]],
 ) -> Verdict:
-    """Enter a user's function once, as ``call(*arguments, ctx)``, and judge what comes of it.
+    """Enter a user's function once, and judge what comes of it.
 
     Only a cancellation (and what is no ``Exception``) leaves this as an exception.
     """
-    came = await call_body(run, scope, base, what, timeout, call, *arguments)
+    came = await call_body(run, scope, base, what, timeout, call)
     return judged(run, scope, base, what, place, came)
 
 
@@ -129,9 +132,7 @@ def judged(
     if isinstance(came, Verdict):
         return came
     ctx, value = came
-    return body.returned(
-        run.engine.codec, what, base, ctx, value, scope.attempt, place=place, targets=run.plan.index
-    )
+    return body.returned(run.engine.codec, what, base, ctx, value, scope.attempt, place, run.plan.index)
 
 
 async def call_body(
@@ -140,25 +141,23 @@ async def call_body(
     base: dict[str, Any],
     what: str,
     timeout: float | None,
-    call: Callable[..., Awaitable[Any]],
-    *arguments: Any,
+    call: Callable[[Context], Awaitable[Any]],
 ) -> Verdict | tuple[Context, Any]:
     """Enter a user's function once; its context and what it returned, or the verdict on its failure."""
     engine = run.engine
     scope.started = engine.now()
     scope.begun = engine.monotonic()
     ctx = scope.context = share(base)
-    if scope.waited:
-        scope.waited = {}  # an attempt asks from the beginning
+    scope.waited = None  # an attempt asks from the beginning
     if ARMED:
         failpoint("body.before")
     engine.bodies += 1
     try:
         if timeout is None:
-            value = await call(*arguments, ctx)
+            value = await call(ctx)
         else:
             with trio.CancelScope(relative_deadline=timeout) as limit:
-                value = await call(*arguments, ctx)
+                value = await call(ctx)
             if limit.cancelled_caught:
                 return body.timed_out(engine.codec, what, timeout, scope.attempt)
         if ARMED:
@@ -176,7 +175,8 @@ async def call_body(
         engine.bodies -= 1
         if engine.draining and not engine.bodies:
             engine.drained.set()
-        body.restore_contextvars(scope)
+        if scope.clean is not None:
+            body.restore_contextvars(scope)
     return ctx, value
 
 

@@ -50,6 +50,6 @@ class Stragglers:
                     "only when it does. A step must let trio.Cancelled pass, and one that blocks a thread "
                     "cannot be interrupted.",
                     scope.path,
-                    scope.run_id,
+                    scope.run.id,
                     self._grace,
                 )

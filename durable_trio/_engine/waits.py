@@ -9,6 +9,7 @@ and looks again.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -128,7 +129,9 @@ async def _due_of_sleep(
     if node.until is not None:
         return node.until.timestamp()
     what = f"the function of sleep {node.name!r}"
-    came = await call_body(run, scope, base, what, None, body.call_plain, node.fn, node.fn_is_async)
+    assert node.fn is not None
+    call = partial(body.call_plain, node.fn, node.fn_is_async)
+    came = await call_body(run, scope, base, what, None, call)
     if isinstance(came, Verdict):
         return came
     _, value = came

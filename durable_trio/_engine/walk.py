@@ -7,8 +7,6 @@ node runs. That is all there is to recovery: no user code is replayed, and none 
 
 from __future__ import annotations
 
-from functools import partial
-
 from durable_trio._context import StepScope
 from durable_trio._definition.nodes import StepNode
 from durable_trio._definition.plan import Plan
@@ -42,7 +40,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
             give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
         visit = visits[index] = visits.get(index, 0) + 1
-        outcome = replayed(run, node, base, visit)
+        outcome = None if run.journal is None else replayed(run, node, base, visit)
         if outcome is not None:
             records = []
             fresh = False
@@ -146,7 +144,7 @@ def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     """Hand over the terminal state; those who wait are told when it is on disk, in every mode."""
     engine = run.engine
     codec = engine.codec
-    run.ending = True
+    run.ending = ending
     reason = None if ending.status == "completed" else codec.wire(ending.value)
     errors = codec.wire(ending.errors) if ending.errors else None
     code = STATUS_CODES[ending.status]
@@ -154,4 +152,4 @@ def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     engine.committer.put(run, records, code)
     if ARMED:
         failpoint("end.put")
-    engine.committer.when_durable(partial(engine.ended, run, ending))
+    engine.committer.when_durable(run.has_ended)

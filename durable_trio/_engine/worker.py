@@ -16,7 +16,7 @@ from durable_trio._context import StepScope, current_scope
 from durable_trio._engine.body import is_cancellation
 from durable_trio._engine.compensate import compensate
 from durable_trio._engine.recovery import block
-from durable_trio._engine.run import RunState
+from durable_trio._engine.run import NO_SCOPES, RunState
 from durable_trio._engine.walk import walk, walk_off
 from durable_trio._errors import StoreError
 
@@ -51,12 +51,13 @@ class Workers:
 
 
 class _Worker:
-    __slots__ = ("_engine", "_idle", "_run", "_task")
+    __slots__ = ("_engine", "_idle", "_run", "_scopes", "_task")
 
     def __init__(self, engine: Engine, idle: list[_Worker], run: RunState) -> None:
         self._engine = engine
         self._idle = idle
         self._run: RunState | None = run
+        self._scopes: set[StepScope] = set()  # one for all of its runs: they come one after another
         self._task: trio.lowlevel.Task
 
     def wake(self, run: RunState) -> None:
@@ -90,7 +91,9 @@ class _Worker:
         run.scope = cancellation
         if run.deadline is not None and run.compensating is None:
             cancellation.deadline = trio.current_time() + max(run.deadline - engine.now(), 0.0)
-        run.enter(scope)
+        scope.run, scope.path = run, None
+        self._scopes.add(scope)
+        run.scopes = self._scopes
         run.busy = 1
         run.parking = halted = False
         try:
@@ -109,7 +112,8 @@ class _Worker:
             halted = run.halted
             run.scope = None
             cancellation.deadline = math.inf
-            run.scopes.discard(scope)
+            self._scopes.discard(scope)
+            run.scopes = NO_SCOPES
             scope.context = scope.run = None  # an idle worker keeps nothing alive
             engine.stragglers.discard(scope)
         if not run.ending and run.status != "blocked" and engine.failure is None:

@@ -34,7 +34,7 @@ KIND_NAMES = ("step", "parallel", "sequence", "branch", "map", "sleep", "event",
 FINISH = ""  # Done.next of a step that returned Finish
 
 
-class Header(msgspec.Struct, array_like=True):
+class Header(msgspec.Struct, array_like=True, gc=False):  # a frozen input makes no circles
     """What is known of a run when it starts; never rewritten."""
 
     id: str

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import lmdb
+import msgspec
 import trio
 
 from durable_trio._engine import body, committer, engine, lifetime, parallel, recovery, run, step, walk
@@ -277,7 +278,7 @@ def loses_a_result_to_the_cancellation(_database: str) -> None:
 
 @_bug(10, scenario="race", faults=())
 def ends_a_block_before_its_branches(_database: str) -> None:
-    def run_branches(self: Any) -> Any:
+    def run_branches(self: Any, _scope: Any) -> Any:
         return _run_branches_elsewhere(self)
 
     parallel.Block._run_branches = run_branches
@@ -369,7 +370,7 @@ def ends_a_run_twice(_database: str) -> None:
 
     def end(run: Any, ending: Any, records: list[bytes]) -> None:
         original(run, ending, records)
-        original(run, ending._replace(status="failed"), [])
+        original(run, msgspec.structs.replace(ending, status="failed"), [])
 
     walk.end = end
 
