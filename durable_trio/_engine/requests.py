@@ -51,7 +51,7 @@ class Requests:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._taken: set[bytes] = set()  # those under way, which are in the store until they are answered
+        self._taken: set[bytes] = set()  # those that were taken up when they were last seen in the store
         self._bell = trio.Event()
         self._stop = threading.Lock()  # held as long as the thread shall go on
         self._nursery: trio.Nursery
@@ -122,6 +122,9 @@ class Requests:
                     _logger.error("requests of other processes cannot be read: %s", error)  # noqa: TRY400
                 return
             new = [(key, payload) for key, payload in page if key not in self._taken]
+            # Only what is not read any more is forgotten. That an answer is on disk is no reason: the page
+            # may have been read before.
+            self._taken.intersection_update([key for key, _ in page])
             if not new:
                 return
             for key, payload in new:
@@ -166,7 +169,6 @@ class Requests:
                     _logger.exception("a request of another process failed unexpectedly")
                 reply = pack_error(codec, error)
             engine.committer.put_answer(Answer(key, reply))
-            engine.committer.when_durable(partial(self._taken.discard, key))
 
     async def _sweep(self) -> None:
         """Remove the replies of clients that have gone."""

@@ -278,3 +278,27 @@ async def test_nothing_is_asked_of_runs_that_are_not_yet_known(disk, wf, monkeyp
 
 async def all_hold(hold, count):
     return hold.entered == count
+
+
+async def test_a_page_that_was_read_before_the_answer_was_on_disk_repeats_nothing(disk, wf, monkeypatch):
+    wf.wait_for_event("go")
+    async with open_engine(disk, workflows=[wf]) as engine, open_client(disk) as client:
+        await engine.start(wf, id="r")
+        read = engine.store.requests
+        pages = []
+
+        def late(*, limit):
+            if limit == 1:  # somebody looks whether there are any
+                return read(limit=1)
+            if not any(pages):
+                pages.append(read(limit=limit))
+                return pages[-1]
+            while read(limit=1):
+                pass  # until the answer is on disk: this is a slow thread
+            return pages.pop()
+
+        monkeypatch.setattr(engine.store, "requests", late)
+        await client.send_event("r", "news")
+        await client.send_event("r", "news")
+        key = engine.reader.find("r")
+        assert len(engine.store.messages(key)) == 2
