@@ -1,8 +1,8 @@
 """How a client asks: leaves a request in the database, and waits for the reply.
 
-A reply is noticed by the number of LMDB's last transaction, and looked for only when that has changed. When
-a reply is there it may not be on disk yet: it is removed in a transaction of the client's own, and what was
-committed before that one is on disk when it is.
+A reply is noticed by the number of LMDB's last transaction, and looked for only when that has changed. It is
+removed in a transaction of the client's own before the call returns: no reply is left behind, and what was
+committed before that transaction is on disk in any case.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _INTERVAL = 0.04  # seconds between two looks
+_SHORT_INTERVAL = 0.005  # the same when one has just been answered with yes,
+_EAGER = 30  # for so many looks: who asks in a row need not wait each time
 _SWEEP_EVERY = 1500  # looks: a minute
 _REPLY_LIFE = 600.0  # seconds that a reply waits for its client; one that lives takes it at once
 _PAGE = 1000
@@ -90,9 +92,10 @@ class Requests:
 
     def _watch(self, token: trio.lowlevel.TrioToken) -> None:
         store = self._engine.store
-        seen = looks = 0
-        while not self._stop.acquire(timeout=_INTERVAL):
+        seen = looks = eager = 0
+        while not self._stop.acquire(timeout=_SHORT_INTERVAL if eager else _INTERVAL):
             looks += 1
+            eager = max(eager - 1, 0)
             is_time = looks % _SWEEP_EVERY == 0
             try:
                 number = store.last_transaction()  # before the look: what comes after it is another number
@@ -101,6 +104,7 @@ class Requests:
                 seen = number
                 found = store.requests(limit=1) or (store.replies(limit=1) if is_time else [])
                 if found:
+                    eager = _EAGER
                     token.run_sync_soon(self._ring)
             except (StoreError, trio.RunFinishedError):
                 return  # the engine has failed, or is closed

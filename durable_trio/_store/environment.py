@@ -250,13 +250,12 @@ class Environment:
         return self._env.reader_check()
 
     def last_transaction(self) -> int:
-        """The number of the last committed transaction, whichever process committed it; about 2 µs."""
-        self._gate.enter()  # LMDB looks it up in the map
-        try:
-            self.check_alive()
-            return self._env.info()["last_txnid"]
-        finally:
-            self._gate.leave()
+        """The number of the last transaction that readers see, whichever process committed it.
+
+        Asked of a reader, for 3 µs: ``info()`` reads it from the meta page, which is changed before readers see
+        the commit, so that who looked then would look too early, and not again.
+        """
+        return self.read(_number_of)
 
     def wait_for_writers(self) -> None:
         """Wait until each write transaction that is under way now, in any process, has come to its end."""
@@ -322,6 +321,10 @@ class Environment:
             # Closing would wait for a thread, or free the slot of a reader, that is only in the parent; and
             # so would the end of this process, which closes all that it can find.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._env))
+
+
+def _number_of(txn: Transaction, _tables: Tables) -> int:
+    return txn.id()
 
 
 def open_lmdb_environment(directory: Path, *, readonly: bool, map_size: int) -> lmdb.Environment:

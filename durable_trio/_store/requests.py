@@ -127,9 +127,10 @@ class RequestBox:
         return self._transact(work)
 
     def take_reply(self, key: bytes) -> None:
-        """Remove a reply that was read. When this returns, what it said is on disk in any case.
+        """Remove a reply that was read. When this returns, what it said is on disk.
 
-        A commit can be seen by other processes a moment before it is on disk; this one comes after it.
+        LMDB shows a commit to readers when it is on disk. If its process was killed in between, whoever
+        writes next may see it earlier; what that one writes is synced together with it.
         """
         self._transact(lambda txn: txn.delete(key, db=self._environment.tables.replies))
 
