@@ -252,8 +252,8 @@ class Environment:
     def last_transaction(self) -> int:
         """The number of the last transaction that readers see, whichever process committed it.
 
-        Asked of a reader, for 3 µs: ``info()`` reads it from the meta page, which is changed before readers see
-        the commit, so that who looked then would look too early, and not again.
+        Asked of a reader, for 3 µs: ``info()`` reads it from the meta page, which is changed before readers
+        see the commit, so that who looked then would look too early, and not again.
         """
         return self.read(_number_of)
 
