@@ -42,6 +42,7 @@ from durable_trio._errors import StoreFull as StoreFull
 from durable_trio._errors import StoreLocked as StoreLocked
 from durable_trio._errors import WaitTimeout as WaitTimeout
 from durable_trio._info import CompensationInfo as CompensationInfo
+from durable_trio._info import HistoryInfo as HistoryInfo
 from durable_trio._info import PendingInput as PendingInput
 from durable_trio._info import RunInfo as RunInfo
 from durable_trio._info import StepInfo as StepInfo

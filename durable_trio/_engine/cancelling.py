@@ -78,6 +78,7 @@ def _can_be_undone(run: RunState) -> bool:
 def _cancel_one(run: RunState, frozen: Any, *, compensate: bool) -> None:
     engine = run.engine
     run.stopped = True
+    run.pause = None
     run.undoes = compensate
     run.reason = frozen
     run.put(engine.codec.encode(CancelRequested(engine.now(), engine.codec.wire(frozen), compensate)))

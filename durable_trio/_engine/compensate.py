@@ -74,6 +74,8 @@ def _recorded(run: RunState) -> tuple[list[_Success], list[int]]:
         node = plan.by_path.get(done.path)
         if done.status != OK or not isinstance(node, StepNode) or node.compensate is None:
             continue
+        if key in journal.taken_over:
+            continue  # that was done by the run that this one was forked from, and is its own affair
         if key not in journal.compensated:
             assert given is not None  # the plan knows the kind of every block around
             successes.append(_Success(*key, plan.handlers[node.compensate], given, result))

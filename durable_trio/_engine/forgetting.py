@@ -26,6 +26,8 @@ async def delete(engine: Engine, run_id: str) -> None:
     if run_id in engine.live:
         raise InputError(f"run {run_id!r} is {engine.live[run_id].status}; cancel it before you delete it")
     stored = stored_now(engine, run_id, with_rows=False)
+    while stored.run in engine.touched:
+        await engine.committer.durable()
     await _forget(engine, [_deletion(stored.run, run_id, stored.workflow, stored.status)])
 
 
@@ -79,8 +81,8 @@ async def prune(
 
 
 def _is_as_read(engine: Engine, write: Write, run_id: str, limit: float) -> bool:
-    """Whether a run that was read in a thread was neither retried nor deleted since."""
-    if run_id in engine.live or write.run in engine.going:
+    """Whether a run that was read in a thread was neither retried, forked nor deleted since."""
+    if run_id in engine.live or write.run in engine.going or write.run in engine.touched:
         return False
     retried = write.run in engine.retried  # then it may have ended once more, just now
     stored = engine.store.load(write.run, with_rows=retried)

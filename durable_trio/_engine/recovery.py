@@ -10,6 +10,8 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+import trio
+
 from durable_trio._definition.outline import explain_difference
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
@@ -17,7 +19,7 @@ from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, RunStatus
-from durable_trio._snapshot.records import Header
+from durable_trio._snapshot.records import CancelRequested, Header
 from durable_trio._snapshot.types import UnknownType
 from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
 # Runs that wait stay where they are: a timer or a message wakes them.
+_MAY_BE_CANCELLED = tuple(
+    STATUS_CODES[name] for name in ("cancelled", "compensating", "compensated", "compensation_failed")
+)
 _TAKEN_UP = tuple(
     code for name, code in STATUS_CODES.items() if code < FIRST_ENDED_CODE and name != "waiting"
 )
@@ -132,7 +137,10 @@ def load_seq(engine: Engine, run: RunState) -> None:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
-        run.children = frozenset(Journal(engine.codec.decode_rows(stored.rows)).children.values())
+        journal = Journal(engine.codec.decode_rows(stored.rows))
+        run.children = frozenset(journal.children.values())
+        if journal.paused and run.pause is None:
+            run.pause = trio.Event()
 
 
 def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
@@ -143,6 +151,9 @@ def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
     run.journal = journal
     run.restart_deadline(journal.retried)
     run.children = frozenset(journal.children.values())
+    run.superseded = journal.superseded
+    if journal.unheard:
+        run.mailbox.unheard |= journal.unheard
     if journal.answered or journal.waiting:
         run.mailbox.answered.update(journal.answered)
         run.mailbox.waiting.update(journal.waiting)
@@ -170,33 +181,46 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.stopped = True
         run.undoes = cancel.compensate
         run.reason = cancel.reason
-    elif run.header.parent is not None and _was_cancelled(engine, run.header.parent):
+    elif run.header.parent is not None and (above := _cancel_of(engine, run.header.parent)) is not None:
         # A crash came between the parent's cancellation and this run's.
         run.stopped = True
+        run.undoes = above.compensate
         run.reason = f"run {run.header.parent!r}, which started it, was cancelled"
-    if (run.undoes or not run.stopped) and run.header.fingerprint != run.plan.fingerprint:
-        difference = _difference(engine, run, journal)
+    if run.undoes or not run.stopped:
+        difference = difference_to(engine, run.header, run.plan, journal)
         if difference is not None:
             block(run, difference)
             return False
+    if journal.paused and not run.stopped:
+        run.pause = run.pause or trio.Event()
+        engine.post.set_aside(run)
+        return False
     return True
 
 
-def _was_cancelled(engine: Engine, run_id: str) -> bool:
+def _cancel_of(engine: Engine, run_id: str) -> CancelRequested | None:
+    """The cancellation of a run that it has brought to its end, or to undo what its steps did."""
     key = engine.reader.find(run_id)
     stored = None if key is None else engine.store.load(key, with_rows=False)
-    return stored is not None and stored.status == STATUS_CODES["cancelled"]
+    if stored is None or stored.status not in _MAY_BE_CANCELLED:
+        return None
+    stored = engine.store.load(stored.run)
+    assert stored is not None
+    return Journal(engine.reader.codec.decode_rows(stored.rows)).cancel
 
 
-def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:
-    old = engine.store.outline(run.header.fingerprint)
+def difference_to(engine: Engine, header: Header, plan: Plan, journal: Journal) -> str | None:
+    """Why what is recorded under one definition does not fit another, as a sentence; None if it fits."""
+    if header.fingerprint == plan.fingerprint:
+        return None
+    old = engine.store.outline(header.fingerprint)
     if old is None:
         return "the definition that it was started by is not in the database, so it cannot be compared"
     details = (*journal.waiting, *journal.answered, *journal.spread)
     paths = {path for path, _ in (*journal.done, *journal.attempts, *details)}
     targets = {done.next for done in journal.done.values() if done.next}
     choices = {(path, chosen.label) for (path, _), chosen in journal.chosen.items()}
-    difference = explain_difference(json.loads(old), run.plan.outline, paths, targets, choices)
+    difference = explain_difference(json.loads(old), plan.outline, paths, targets, choices)
     if difference is None:
         return None
     return f"its workflow was changed: {difference}; register the old definition too, under its own version"

@@ -52,6 +52,8 @@ async def run_step(
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
         if node.mode == "thread":
+            while run.pause is not None:
+                await run.held()  # not with a place in the hand that others wait for
             # Who waits for a thread has not been entered, and may yet be stopped.
             await engine.limiter.acquire()
         try:
@@ -88,6 +90,8 @@ async def may_enter(run: RunState) -> None:
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
+    while run.pause is not None:
+        await run.held()
     if run.halted or run.engine.draining:
         await trio.sleep_forever()
     if trio.current_effective_deadline() == -math.inf:
@@ -96,7 +100,13 @@ async def may_enter(run: RunState) -> None:
 
 def is_barred(run: RunState) -> bool:
     """Whether ``may_enter`` would not just pass."""
-    return run.halted or run.engine.draining or trio.current_effective_deadline() == -math.inf
+    return (
+        run.stopped
+        or run.pause is not None
+        or run.expired
+        or run.engine.draining
+        or trio.current_effective_deadline() == -math.inf
+    )
 
 
 async def run_body(

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
+
+import msgspec
 
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import (
     FIRST_ENDED_CODE,
     STATUS_NAMES,
     CompensationInfo,
+    HistoryInfo,
     RunInfo,
     StepInfo,
     StepStatus,
 )
 from durable_trio._snapshot.records import (
     BRANCH,
+    CHILD,
     DELTA,
     KIND_NAMES,
     LISTED,
@@ -43,9 +47,14 @@ from durable_trio._snapshot.records import (
     Done,
     Ended,
     Failing,
+    Forked,
+    ForkMade,
     Header,
+    Paused,
     Record,
+    Resumed,
     Retried,
+    Rewound,
     Spread,
     Waiting,
 )
@@ -56,6 +65,7 @@ RESULTS_KEY: Final = "__results__"
 
 _Visit = tuple[str, int]  # path and visit
 _Detail = Waiting | Answered | Chosen | Spread | Compensated | ChildStarted
+_Act = Retried | Rewound | Forked | ForkMade | Paused | Resumed  # what somebody did to the run, but a cancel
 _RELATIVE: Final = (SAME, DELTA, RESULTS, MAPPED, LISTED)
 _CHAINS: Final = (SEQUENCE, BRANCH)  # their parts get the context that the part before left
 NO_CONTEXT: Final = (VALUE, LISTED)  # what has such a form goes on as a branch's data, not as a context
@@ -78,6 +88,12 @@ class Journal:
         compensated: (path, visit) to the compensation that has run for it, in order.
         children: (path, visit, ref) to the id of the run that a step has started.
         retried: when the run was last let go on after it had failed, or None.
+        unheard: (path, visit) of the calls of children that had answered with an error by then.
+        superseded: (path, visit) of the nodes at the top level that were when the run was let go on from an
+            earlier one.
+        forked_from: the id of the run that what is in ``taken_over`` was recorded of, or None.
+        taken_over: (path, visit) of what was recorded of that run.
+        paused: no step starts.
         updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
     """
 
@@ -91,8 +107,13 @@ class Journal:
         "done",
         "ended",
         "failing",
+        "forked_from",
+        "paused",
         "retried",
         "spread",
+        "superseded",
+        "taken_over",
+        "unheard",
         "updated",
         "waiting",
     )
@@ -110,6 +131,11 @@ class Journal:
         self.compensated: dict[_Visit, Compensated] = {}
         self.children: dict[tuple[str, int, str], str] = {}
         self.retried: float | None = None
+        self.unheard: set[_Visit] = set()
+        self.superseded: set[_Visit] = set()
+        self.forked_from: str | None = None
+        self.taken_over: frozenset[_Visit] = frozenset()
+        self.paused = False
         self.updated = 0.0
         for record in records:
             self._add(record)
@@ -126,19 +152,35 @@ class Journal:
             at = record.started + record.duration
         elif isinstance(record, Ended):
             self.ended = record
+            self.paused = False
             at = record.at
         elif isinstance(record, CancelRequested):
             self.cancel = record
+            self.paused = False
             at = record.at
         elif isinstance(record, Failing):
             self.failing = record
+            self.paused = False
+            self.waiting.clear()
             at = record.at
-        elif isinstance(record, Retried):
-            self._retry()
-            at = self.retried = record.at
+        elif isinstance(record, _Act):
+            self._add_act(record)
+            at = record.at
         else:
             at = self._add_detail(record)
         self.updated = max(self.updated, at)
+
+    def _add_act(self, record: _Act) -> None:
+        if isinstance(record, Retried | Rewound):
+            if isinstance(record, Rewound):
+                self._supersede(record.path, record.visit)
+            self._retry()
+            self.retried = record.at
+        elif isinstance(record, Forked):
+            self.forked_from = record.run
+            self.taken_over = frozenset(self.done)
+        elif not isinstance(record, ForkMade):
+            self.paused = isinstance(record, Paused)
 
     def _add_detail(self, record: _Detail) -> float:
         if isinstance(record, ChildStarted):
@@ -165,18 +207,55 @@ class Journal:
         too long.
         """
         for (path, visit), wait in self.waiting.items():
+            step, _, handler = path.partition("/!")
+            if handler:  # the handler of a step that has ended itself
+                if (step, visit) not in self.compensated:
+                    yield wait
+                continue
             above = path.rpartition("/")[0]
             while above and (above, visit) not in self.done:
                 above = above.rpartition("/")[0]
             if not above:
                 yield wait
 
+    def points(self) -> list[_Visit]:
+        """The nodes at the top level that the run has come to and that count, (path, visit), in order."""
+        # They come one after another. So all that has ended was before what has not, and the details of what
+        # has ended tell nothing new.
+        details = (self.attempts, self.waiting, self.answered, self.chosen, self.spread)
+        return list(dict.fromkeys(_top(key) for table in (self.done, *details) for key in table))
+
+    def _supersede(self, path: str, visit: int) -> None:
+        points = self.points()
+        if (path, visit) not in points:
+            raise StoreCorrupt(
+                f"the run was let go on from visit {visit} of {path!r}, of which it has no record; restore "
+                "the run from a backup, or delete it"
+            )
+        gone = set(points[points.index((path, visit)) :])
+        self.superseded |= gone
+        tables: tuple[dict[_Visit, Any], ...] = (
+            self.done,
+            self.attempts,
+            self.waiting,
+            self.answered,
+            self.chosen,
+            self.spread,
+        )
+        for table in tables:
+            for key in [key for key in table if _top(key) in gone]:
+                del table[key]
+
     def _retry(self) -> None:
         self.ended = self.failing = self.cancel = None
         self.attempts.clear()
         self.waiting.clear()
-        for key in [key for key, answered in self.answered.items() if answered.timed_out]:
-            del self.answered[key]  # as for a wait that is a node: what did not come is waited for anew
+        for key, answered in list(self.answered.items()):
+            if answered.timed_out:
+                del self.answered[key]  # as for a wait that is a node: what did not come is waited for anew
+            elif "/__child:" in key[0] and answered.payload[0] != "ok":
+                del self.answered[key]
+                self.unheard.add(key)  # the child is let go on too, if it can be
         for key in [key for key, done in self.done.items() if done.status != OK]:
             if not self._is_settled(*key):
                 del self.done[key]
@@ -194,6 +273,11 @@ class Journal:
             if above is not None and above.status == OK:
                 return True
         return False
+
+
+def _top(key: _Visit) -> _Visit:
+    """The node at the top level that this one is in, or is."""
+    return key[0].partition("/")[0], key[1]
 
 
 def run_info(header: Header, records: Sequence[Record], status_code: int, *, with_steps: bool) -> RunInfo:
@@ -225,6 +309,8 @@ def _run_info(header: Header, records: Sequence[Record], status_code: int, with_
     fold = Fold(journal, header.input, _kinds(journal, records))
     if with_steps:
         steps = list(_steps(journal, fold))
+        if journal.superseded:
+            steps = _in_order([*_superseded(header, records), *steps], records)
     else:
         steps = []
         for done in journal.done.values():
@@ -248,8 +334,11 @@ def _run_info(header: Header, records: Sequence[Record], status_code: int, with_
         queue=header.queue,
         priority=header.priority,
         parent=header.parent,
+        paused=journal.paused,
+        forked_from=journal.forked_from,
         steps=steps,
         compensations=[_compensation(done) for done in journal.compensated.values()] if with_steps else [],
+        history=list(_history(records)) if with_steps else [],
     )
 
 
@@ -320,8 +409,8 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             due_at=None if over else _instant(attempt.due),
         )
     for wait in () if over else journal.open_waits():
-        if wait.kind == PARALLEL:
-            continue  # a block with a timeout: it shows when it ends
+        if wait.kind in (PARALLEL, CHILD):
+            continue  # a block or a call with a timeout: it shows when it ends
         yield StepInfo(
             path=wait.path,
             kind=KIND_NAMES[wait.kind],
@@ -331,6 +420,46 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             started_at=_instant(wait.started),
             due_at=_instant(wait.due) if wait.due is not None else None,
         )
+
+
+def _superseded(header: Header, records: Sequence[Record]) -> Iterator[StepInfo]:
+    """The steps that do not count any more, as they were when that was decided."""
+    for position, record in enumerate(records):
+        if isinstance(record, Rewound):
+            past = records[:position]
+            before, after = Journal(past), Journal(records[: position + 1])
+            gone = after.superseded - before.superseded
+            for step in _steps(before, Fold(before, header.input, _kinds(before, past))):
+                if _top((step.path, step.visit)) in gone:
+                    yield msgspec.structs.replace(step, superseded=True)
+
+
+def _in_order(steps: list[StepInfo], records: Iterable[Record]) -> list[StepInfo]:
+    """The steps in the order in which they ended, those that have not at the end."""
+    ends = [(record.path, record.visit) for record in records if isinstance(record, Done)]
+    places = {end: place for place, end in enumerate(ends)}
+    return sorted(steps, key=lambda step: places.get((step.path, step.visit), len(ends)))
+
+
+def _history(records: Iterable[Record]) -> Iterator[HistoryInfo]:
+    for record in records:
+        if isinstance(record, CancelRequested):
+            yield HistoryInfo(at=_instant(record.at), act="cancelled", reason=record.reason)
+        elif isinstance(record, Retried):
+            yield HistoryInfo(at=_instant(record.at), act="retried")
+        elif isinstance(record, Rewound):
+            yield HistoryInfo(at=_instant(record.at), act="retried", step=record.path, visit=record.visit)
+        elif isinstance(record, Forked | ForkMade):
+            yield HistoryInfo(
+                at=_instant(record.at),
+                act="forked_from" if isinstance(record, Forked) else "forked",
+                step=record.path,
+                visit=record.visit,
+                run=record.run,
+            )
+        elif isinstance(record, Paused | Resumed):
+            act: Literal["paused", "resumed"] = "paused" if isinstance(record, Paused) else "resumed"
+            yield HistoryInfo(at=_instant(record.at), act=act)
 
 
 def _compensation(done: Compensated) -> CompensationInfo:
