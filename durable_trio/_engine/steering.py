@@ -25,6 +25,8 @@ from durable_trio._engine.starting import existing
 from durable_trio._errors import DefinitionError, InputError, RunBlocked
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES
 from durable_trio._snapshot.records import (
+    FINISH,
+    OK,
     Chosen,
     Done,
     Forked,
@@ -82,7 +84,7 @@ def retry_now(
     if from_step is None and visit is None:
         act = Retried(engine.now())
     else:
-        act = Rewound(*_point(Journal(records), run_id, from_step, visit), engine.now())
+        act = Rewound(*_point(Journal(records).points(), run_id, from_step, visit), engine.now())
     journal = Journal([*records, act])
     _check_fit(engine, header, plan, journal)
     run = RunState(
@@ -119,13 +121,14 @@ def _check_fit(engine: Engine, header: Header, plan: Plan, journal: Journal) -> 
         raise RunBlocked(f"run {header.id!r} cannot go on: {difference}")
 
 
-def _point(journal: Journal, run_id: str, from_step: str | None, visit: int | None) -> tuple[str, int]:
+def _point(
+    points: list[tuple[str, int]], run_id: str, from_step: str | None, visit: int | None
+) -> tuple[str, int]:
     """The visit of a node at the top level that was asked for.
 
     Raises:
         InputError: the run has not come there; names where it has been.
     """
-    points = journal.points()
     visits = [number for path, number in points if path == from_step]
     if visits and (visit is None or visit in visits):
         assert from_step is not None
@@ -180,11 +183,15 @@ def _fork_now(
 ) -> RunState:
     stored, old, plan, records = _known(engine, stored_now(engine, run_id))
     journal = Journal(records)
-    path, number = _point(journal, run_id, from_step, visit)
+    points = _points(journal, plan)
+    path, number = _point(points, run_id, from_step, visit)
     now = engine.now()
     key = engine.keys()
     new_id = id_of_key(key) if alias is None else alias.decode()
-    taken_over = [*_before(journal, (path, number)), Forked(run_id, path, number, now)]
+    taken_over = [
+        *_before(journal, points[: points.index((path, number))]),
+        Forked(run_id, path, number, now),
+    ]
     going_on = Journal(taken_over)
     _check_fit(engine, old, plan, going_on)
     header = Header(
@@ -207,10 +214,32 @@ def _fork_now(
     return run
 
 
-def _before(journal: Journal, point: tuple[str, int]) -> list[Record]:
-    """What is recorded of the nodes before a point, as far as their results depend on it."""
+def _points(journal: Journal, plan: Plan) -> list[tuple[str, int]]:
+    """The nodes at the top level that a run has come to, also the one that has no record yet."""
     points = journal.points()
-    kept = set(points[: points.index(point)])
+    last = journal.done.get(points[-1]) if points else None
+    if last is None and points:
+        return points
+    if last is None:
+        following: str | None = plan.nodes[0].path
+    elif last.status != OK or last.next == FINISH:
+        following = None
+    else:
+        following = last.next or _after(plan, last.path)
+    if following is not None:
+        points.append((following, 1 + sum(path == following for path, _ in points)))
+    return points
+
+
+def _after(plan: Plan, path: str) -> str | None:
+    """The node behind another one at the top level; None if there is none."""
+    index = plan.index.get(path)
+    return None if index is None or index + 1 == len(plan.nodes) else plan.nodes[index + 1].path
+
+
+def _before(journal: Journal, points: list[tuple[str, int]]) -> list[Record]:
+    """What is recorded of some nodes at the top level, as far as their results depend on it."""
+    kept = set(points)
     tables = (journal.chosen, journal.spread, journal.done)
     return [
         record
