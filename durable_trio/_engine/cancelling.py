@@ -47,6 +47,13 @@ def cancel_now(run: RunState, reason: Any, *, compensate: bool = False) -> bool:
     return True
 
 
+def cancel_children(run: RunState) -> None:
+    """Cancel what a cancelled run has started and a crash has left under way."""
+    for child, because in reversed(_descendants(run.engine, run)):
+        undo = run.undoes and child.status != "blocked" and child.seq > 0
+        _cancel_one(child, because, compensate=undo)
+
+
 def _descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
     """The runs under way that a run has started, and theirs, parents first; each with why it is cancelled
     when the run is.

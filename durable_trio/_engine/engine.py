@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from durable_trio._definition.plan import Plan
@@ -44,7 +46,7 @@ from durable_trio._engine.starting import enter
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.worker import Workers
-from durable_trio._errors import DefinitionError, EngineClosed
+from durable_trio._errors import DefinitionError, EngineClosed, RunNotFound
 from durable_trio._info import STATUS_CODES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.view import run_info
@@ -211,6 +213,8 @@ class Engine:
         if run.seq and run.journal is None and not load_journal(self, run):
             self.admission.leave()
             return False
+        if run.journal is not None and run.journal.cancel is not None:
+            cancelling.cancel_children(run)
         run.status = "running" if run.compensating is None else "compensating"
         self.committer.put(run, (), STATUS_CODES[run.status])
         self.workers.take(run)
@@ -465,6 +469,7 @@ class Engine:
         """
         await self._caught_up()
         info = await self.reader.call(self.reader.get, run_id)
+        self._look_at(info)
         run = self.live.get(run_id)
         return info if run is None else with_live_steps(info, run)
 
@@ -502,4 +507,15 @@ class Engine:
         """
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         await self._caught_up()
-        return await self.reader.call(self.reader.list, status, name, parent, limit, after)
+        infos = await self.reader.call(self.reader.list, status, name, parent, limit, after)
+        return [self._look_at(info) for info in infos]
+
+    def _look_at(self, info: RunInfo) -> RunInfo:
+        """A run that waits and could not go on is found to be blocked when somebody looks at it."""
+        if info.status != "waiting" or (info.workflow, info.version) in self.plans or self.draining:
+            return info
+        with suppress(RunNotFound):  # it was deleted meanwhile
+            run = self.post.find(info.id)
+            if run is not None and run.status == "blocked":
+                return msgspec.structs.replace(info, status="blocked", error=run.reason)
+        return info

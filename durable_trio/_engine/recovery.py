@@ -17,12 +17,13 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import Ending, RunState
+from durable_trio._engine.walk import end
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, RunStatus
-from durable_trio._snapshot.records import CancelRequested, Header
+from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
+from durable_trio._snapshot.records import OK, CancelRequested, Header
 from durable_trio._snapshot.types import UnknownType
 from durable_trio._snapshot.view import Journal
-from durable_trio._store.base import Stored
+from durable_trio._store.base import Stored, Write
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
@@ -48,11 +49,14 @@ async def recover(engine: Engine) -> None:
             break
         for stored in page:
             run = taken_over(engine, stored)
-            if run is not None and run.status in ("pending", "compensating"):
+            if run is not None and run.status == "blocked":
+                _end_if_cancelled(engine, run)
+            elif run is not None and run.status in ("pending", "compensating"):
                 if run.header.parent is not None:
                     children.append(run)
                 else:
                     engine.admission.queue(run)
+    await _block_waiting(engine)
     await engine.committer.durable()  # who is blocked shows in a list from the start
     for run in children:
         engine.admission.enter(run)  # never refused
@@ -95,6 +99,56 @@ def taken_over(engine: Engine, stored: Stored) -> RunState | None:
     else:
         run.status = "pending"
     return run
+
+
+def _end_if_cancelled(engine: Engine, run: RunState) -> None:
+    """End a blocked run if somebody was told that it is cancelled, unless something of it is to be undone:
+    no definition is needed for that.
+    """
+    try:
+        load_seq(engine, run)
+        stored = engine.store.load(run.key)
+        assert stored is not None
+        journal = Journal(engine.codec.decode_rows(stored.rows))
+    except StoreError:
+        return  # what is recorded cannot be read now
+    cancel = journal.cancel
+    undoes = (
+        cancel is not None and cancel.compensate and any(done.status == OK for done in journal.done.values())
+    )
+    if cancel is not None and journal.failing is None and not undoes:
+        run.stopped = True
+        run.reason = cancel.reason
+        end(run, Ending("cancelled", cancel.reason, {}), [])
+
+
+async def _block_waiting(engine: Engine) -> None:
+    """Block the waiting runs whose workflow is not registered at all.
+
+    Of the others not even the headers are read here: a waiting run whose version is missing is blocked when
+    somebody asks for it.
+    """
+    known = {name for name, _ in engine.plans}
+    counts = engine.store.counts()
+    for number, name in engine.store.workflow_names().items():
+        for code in (STATUS_CODES["waiting"], PAUSED_CODE):
+            if name not in known and counts.get((number, code)):
+                await _block_all(engine, number, code)
+
+
+async def _block_all(engine: Engine, number: int, code: int) -> None:
+    before: bytes | None = None
+    while page := await engine.reader.call(_page, engine, number, code, before):
+        before = page[-1].run
+        for stored in page:
+            # Without an object for each: there may be very many.
+            blocked = STATUS_CODES["blocked"]
+            engine.committer.put_write(Write(stored.run, workflow=number, old=code, new=blocked))
+        await engine.committer.durable()
+
+
+def _page(engine: Engine, number: int, code: int, before: bytes | None) -> list[Stored]:
+    return engine.store.page(workflow=number, statuses=(code,), before=before, limit=_PAGE)
 
 
 def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:

@@ -22,7 +22,7 @@ from durable_trio import (
 
 
 class Bench:
-    """Steps a, b and c; c fails until it is repaired. Notes who was entered, with what and under which key."""
+    """Steps a, b and c; c fails until it is repaired. Notes who was entered, with what, under which key."""
 
     def __init__(self, names="abc", version="1"):
         self.entered = []
