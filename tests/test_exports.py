@@ -24,6 +24,7 @@ PUBLIC = {
     "Failure",
     "Finish",
     "Goto",
+    "HistoryInfo",
     "InputError",
     "Ok",
     "Retry",

@@ -24,7 +24,6 @@ NAMES = (
     "into.before",  # the branches are on disk, into is about to be called
     "into.after",  # into has returned; nothing is handed over yet
     "cancel.put",  # a cancellation is queued
-    "steer.put",  # a retry, fork, pause or resume is queued
     "end.put",  # the end of the run is queued
     "end.durable",  # the end is on disk; nobody has been told
     "commit.begin",  # the batch is gathered; the transaction has not begun

@@ -67,6 +67,7 @@ class Engine:
         *,
         durability: Durability,
         max_running: int,
+        queues: Mapping[str, int],
         now: Callable[[], float],
         cancel_grace: float,
         clean: ContextVars,
@@ -84,6 +85,8 @@ class Engine:
         self.admission = Admission(max_running)
         self.stragglers = Stragglers(cancel_grace)
         self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
+        # For the bodies of the steps that belong to a queue.
+        self.queues = {name: trio.CapacityLimiter(limit) for name, limit in queues.items()}
         self.unlimited = trio.CapacityLimiter(math.inf)  # for their threads: they have a place by then
         self.live: dict[str, RunState] = {}  # by id: the runs that have not ended
         self.retried: set[bytes] = set()  # keys of runs that were: what is known of their end is not the last

@@ -14,7 +14,6 @@ import msgspec
 import trio
 
 from durable_trio._definition.plan import Plan
-from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.forgetting import stored_now
 from durable_trio._engine.handle import Run
@@ -97,8 +96,6 @@ def retry_now(
     run.status = "running" if admitted else "pending"
     engine.live[run_id] = run
     engine.committer.put(run, (engine.codec.encode(act),), STATUS_CODES[run.status])
-    if ARMED:
-        failpoint("steer.put")
     if admitted:
         engine.workers.take(run)
     return run
@@ -206,8 +203,6 @@ def _fork_now(
     run.status = "running" if admitted else "pending"
     engine.live[new_id] = run
     engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
-    if ARMED:
-        failpoint("steer.put")
     _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
     if admitted:
         engine.committer.when_durable(partial(engine.workers.take, run))
@@ -291,8 +286,6 @@ async def pause(engine: Engine, run_id: str) -> bool:
         else:
             engine.admission.discard(run)
             engine.post.set_aside(run, record)
-        if ARMED:
-            failpoint("steer.put")
         await engine.committer.durable()
         return True
 
@@ -315,8 +308,6 @@ async def resume(engine: Engine, run_id: str) -> bool:
         else:
             engine.admission.discard(run)
             engine.post.wake(run, record)
-        if ARMED:
-            failpoint("steer.put")
         await engine.committer.durable()
         return True
 
