@@ -15,8 +15,8 @@ from durable_trio._errors import StoreError
 from durable_trio._forms import InputSpec
 from durable_trio._info import PAUSED_CODE, STATUS_CODES, PendingInput
 from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import INPUT, Waiting
-from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
 
 _ASKING = (*(STATUS_CODES[name] for name in ("waiting", "running", "pending", "compensating")), PAUSED_CODE)

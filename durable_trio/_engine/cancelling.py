@@ -47,10 +47,10 @@ def cancel_now(run: RunState, reason: Any, *, compensate: bool = False) -> bool:
     return True
 
 
-def cancel_children(run: RunState) -> None:
+def cancel_children(run: RunState, *, compensate: bool) -> None:
     """Cancel what a cancelled run has started and a crash has left under way."""
     for child, because in reversed(_descendants(run.engine, run)):
-        undo = run.undoes and child.status != "blocked" and child.seq > 0
+        undo = compensate and child.status != "blocked" and child.seq > 0
         _cancel_one(child, because, compensate=undo)
 
 

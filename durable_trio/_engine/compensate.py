@@ -23,8 +23,9 @@ from durable_trio._engine.dispatch import KINDS
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.step import call_body, may_enter
 from durable_trio._engine.walk import end
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import OK, STEP, Compensated
-from durable_trio._snapshot.view import Fold, Journal
+from durable_trio._snapshot.view import Fold
 
 
 class _Success(NamedTuple):

@@ -217,7 +217,7 @@ class Engine:
             self.admission.leave()
             return False
         if run.journal is not None and run.journal.cancel is not None:
-            cancelling.cancel_children(run)
+            cancelling.cancel_children(run, compensate=run.journal.cancel.compensate)
         run.status = "running" if run.compensating is None else "compensating"
         self.committer.put(run, (), STATUS_CODES[run.status])
         self.workers.take(run)

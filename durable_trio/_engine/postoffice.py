@@ -22,8 +22,8 @@ from durable_trio._engine.run import RunState
 from durable_trio._engine.timers import milliseconds
 from durable_trio._errors import InputError, RunBlocked, StoreCorrupt
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Message
-from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine

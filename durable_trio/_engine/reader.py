@@ -12,7 +12,8 @@ from durable_trio._engine.ids import key_of_id
 from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
 from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.view import Journal, run_info
+from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.view import run_info
 from durable_trio._store.base import Store, Stored
 
 _logger = logging.getLogger("durable_trio")

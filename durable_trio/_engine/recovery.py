@@ -20,9 +20,9 @@ from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.walk import end
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import OK, CancelRequested, Header
 from durable_trio._snapshot.types import UnknownType
-from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored, Write
 
 if TYPE_CHECKING:

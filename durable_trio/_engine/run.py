@@ -13,8 +13,8 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Header
-from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine

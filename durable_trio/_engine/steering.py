@@ -23,6 +23,7 @@ from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import existing
 from durable_trio._errors import DefinitionError, InputError, RunBlocked
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import (
     FINISH,
     OK,
@@ -38,7 +39,6 @@ from durable_trio._snapshot.records import (
     Rewound,
     Spread,
 )
-from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine

@@ -78,7 +78,7 @@ class Attempt(msgspec.Struct, array_like=True, tag=2):
 
 
 class Ended(msgspec.Struct, array_like=True, tag=3):
-    """The run reached its terminal state; nothing follows but a ``Retried``."""
+    """The run reached its terminal state; nothing follows but a ``Retried``, ``Rewound`` or ``ForkMade``."""
 
     status: int  # see STATUS_CODES
     at: float
