@@ -1,7 +1,7 @@
 """What a run's header and records say, without the workflow's definition.
 
-``run_info`` is the fold that shows a run to a user: it applies every record in order, as the engine did when it
-wrote them. It is one pass over the records (and one more for each time that the run was let go on from an
+``run_info`` is the fold that shows a run to a user: it applies every record in order, as the engine did when
+it wrote them. It is one pass over the records (and one more for each time that the run was let go on from an
 earlier step), shares unchanged values between contexts, and costs a shallow copy per step.
 """
 
