@@ -46,6 +46,7 @@ from durable_trio._errors import WaitTimeout as WaitTimeout
 from durable_trio._info import CompensationInfo as CompensationInfo
 from durable_trio._info import DatabaseInfo as DatabaseInfo
 from durable_trio._info import DatabaseReport as DatabaseReport
+from durable_trio._info import HistoryInfo as HistoryInfo
 from durable_trio._info import PendingInput as PendingInput
 from durable_trio._info import RunInfo as RunInfo
 from durable_trio._info import StepInfo as StepInfo

@@ -38,7 +38,11 @@ STATUS_CODES: dict[RunStatus, int] = {
     "compensated": 19,
     "compensation_failed": 20,
 }
-STATUS_NAMES: dict[int, RunStatus] = {code: name for name, code in STATUS_CODES.items()}
+# In the index only: a paused run that nothing is in a body of. It shows as ``waiting``, and is paused.
+PAUSED_CODE = 6
+STATUS_NAMES: dict[int, RunStatus] = {code: name for name, code in STATUS_CODES.items()} | {
+    PAUSED_CODE: "waiting"
+}
 FIRST_ENDED_CODE = 16
 
 
@@ -48,7 +52,8 @@ class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         path: its stable name in the run, such as ``"checks/payment"``.
         kind: ``"step"``, ``"parallel"``, ``"sequence"``, …
-        visit: 1 the first time the run comes here; more after a backward ``Goto``.
+        visit: 1 the first time the run comes here; more after a backward ``Goto``, and when it was let go on
+            from an earlier step.
         status: how it stands or how it ended.
         attempt: the number of the last attempt; 0 if it never started.
         started_at: when the last attempt started (aware, UTC), or None.
@@ -56,6 +61,7 @@ class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
         result: the data it returned, where it ended well.
         error: the reason, where it did not: as given to ``Err``, or a ``Failure``.
         due_at: when the next attempt is due (``"retrying"``) or a wait ends (``"waiting"``).
+        superseded: the run was let go on from here, or from before; what counts is a later visit.
     """
 
     path: str
@@ -68,6 +74,7 @@ class StepInfo(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     error: Any = None
     due_at: datetime | None = None
+    superseded: bool = False
 
 
 class PendingInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +125,28 @@ class CompensationInfo(msgspec.Struct, frozen=True, kw_only=True):
     error: Any = None
 
 
+class HistoryInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that somebody did to a run.
+
+    Attributes:
+        at: when (aware, UTC).
+        act: ``"cancelled"``, ``"retried"``, ``"paused"`` or ``"resumed"``; ``"forked"`` if another run was
+            started from a point of this one, ``"forked_from"`` if this one was started so.
+        step: the path of the step from which this run was retried, or the fork goes on; None if it was
+            retried from the failed one.
+        visit: which visit of it.
+        run: the id of the other run of a fork.
+        reason: of a cancellation.
+    """
+
+    at: datetime
+    act: Literal["cancelled", "retried", "paused", "resumed", "forked", "forked_from"]
+    step: str | None = None
+    visit: int | None = None
+    run: str | None = None
+    reason: Any = None
+
+
 class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A run, as it stood when it was asked for.
 
@@ -136,9 +165,13 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
         current_step: the path of the step the run is at, or None.
         queue, priority: as given to ``start``.
         parent: the id of the run that started it as a child, or None.
+        paused: no step of it starts until it is resumed. It is ``running`` while something is still in a
+            body, and then ``waiting``.
+        forked_from: the id of the run from a point of which it was started, or None.
         steps: in the order in which they ended, those under way last; empty in a list of runs.
         compensations: the handlers that have undone steps, in the order in which they ran; empty in a list
             of runs.
+        history: what was done to the run from outside, in order; empty in a list of runs.
     """
 
     id: str
@@ -157,8 +190,11 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     queue: str = "default"
     priority: int = 0
     parent: str | None = None
+    paused: bool = False
+    forked_from: str | None = None
     steps: list[StepInfo] = []
     compensations: list[CompensationInfo] = []
+    history: list[HistoryInfo] = []
 
 
 class DatabaseInfo(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,6 +28,7 @@ PUBLIC = {
     "Failure",
     "Finish",
     "Goto",
+    "HistoryInfo",
     "InputError",
     "Ok",
     "Retry",

@@ -57,8 +57,9 @@ class StepNode(Node):
         retry: when a failed attempt is followed by another; None: never.
         timeout: seconds for one attempt, or None.
         compensate: the name of the handler that undoes it (a key of ``Plan.handlers``), or None.
-        queue: the queue whose limits it obeys, or None.
+        queue: the queue whose limit it obeys (``open_engine(queues=...)``), or None.
         convert: the msgspec.Struct or dataclass that its context parameter is annotated with, or None.
+        limited: it must get a place before its body is entered: of its queue's, or among the threads.
     """
 
     kind = "step"
@@ -70,6 +71,7 @@ class StepNode(Node):
     compensate: str | None = None
     queue: str | None = None
     convert: Any = None
+    limited: bool = False
 
     def outline(self) -> Outline:
         # Zero-argument super() does not work in a slotted dataclass: the decorator makes another class.

@@ -231,7 +231,7 @@ def _places(node: Outline, prefix: str, parent: _Place | None) -> Iterator[_Plac
 
 def _node_path(path: str, maps: set[str]) -> str:
     """The path of the node that something is recorded for."""
-    path = path.partition("/__")[0]
+    path = path.partition("/__")[0].partition("/!")[0]  # what a handler waits for belongs to its step
     outer = path.rpartition("/")[0]
     return outer if outer in maps else path
 

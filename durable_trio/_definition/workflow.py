@@ -144,7 +144,8 @@ class Workflow(Flow, Waits):
             timeout: seconds (or a timedelta) for one attempt, which is then cancelled. A worker thread
                 cannot be interrupted: the attempt lasts until the function returns.
             compensate: the name of a handler, declared above with ``wf.compensation``.
-            queue: the queue whose limits it obeys.
+            queue: the queue whose limit it obeys: ``open_engine(queues={"mail": 5})`` enters at most five
+                bodies of the steps of the queue ``"mail"`` at the same time. It is not the queue of the run.
             inline: run a plain function on the loop, where it holds up everything else: for quick pure ones.
 
         Raises:
@@ -156,16 +157,18 @@ class Workflow(Flow, Waits):
             where, step_name = sheet.start("step", fn, name, ("ctx",))
             if returns is not None:
                 sheet.check_returns(returns, where)
+            mode = call_mode(fn, where, inline=check_flag(inline, where, "inline="))
             node = StepNode(
                 name=step_name,
                 path="",
                 key=step_name if returns is None else returns,
                 fn=fn,
-                mode=call_mode(fn, where, inline=check_flag(inline, where, "inline=")),
+                mode=mode,
                 retry=check_retry(retry, where),
                 timeout=check_timeout(timeout, where),
                 compensate=None if compensate is None else self._known_handler(compensate, where),
                 queue=None if queue is None else check_text(queue, where, "queue="),
+                limited=queue is not None or mode == "thread",
             )
             sheet.declare(Leaf("step", node, (fn,), ContextHint(fn, caller())), where)
             return fn

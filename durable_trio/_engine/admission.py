@@ -53,6 +53,14 @@ class Admission:
             return run
         return None
 
+    def discard(self, run: RunState) -> None:
+        """Let the run wait for its turn no more, if it does."""
+        heap = self._queues.get(run.header.queue, [])
+        heap[:] = [entry for entry in heap if entry[1] is not run]
+        heapq.heapify(heap)
+        if not heap:
+            self._queues.pop(run.header.queue, None)
+
     def queue(self, run: RunState) -> None:
         """Let the run wait for ``next``."""
         self._arrivals += 1

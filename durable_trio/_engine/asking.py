@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 
 import msgspec
 
 from durable_trio._definition.nodes import InputNode
 from durable_trio._definition.plan import Plan
-from durable_trio._engine.reader import Reader
+from durable_trio._engine.reader import Reader, check_limit
 from durable_trio._errors import StoreError
 from durable_trio._forms import InputSpec
-from durable_trio._info import STATUS_CODES, PendingInput
+from durable_trio._info import PAUSED_CODE, STATUS_CODES, PendingInput
 from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import INPUT, Waiting
-from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
 
-_ASKING = (STATUS_CODES["waiting"], STATUS_CODES["running"], STATUS_CODES["pending"])
+_ASKING = (*(STATUS_CODES[name] for name in ("waiting", "running", "pending", "compensating")), PAUSED_CODE)
+_PAGE = 200
 
 
 def _open_questions(codec: Codec, stored: Stored) -> list[Waiting]:
@@ -44,28 +47,40 @@ def pending_inputs(
     reader: Reader, run_id: str | None, workflow: str | None, limit: int
 ) -> list[PendingInput]:
     """See ``Engine.pending_inputs``."""
-    page = [reader.load(run_id)] if run_id is not None else reader.page(_ASKING, workflow, limit)
-    found = []
-    for stored in page:
-        try:
-            header = reader.codec.decode_header(stored.header)
-            waits = _open_questions(reader.codec, stored)
-        except StoreError:
-            continue  # it shows as blocked, and in the log
-        for wait in waits:
-            spec = msgspec.convert(wait.spec, InputSpec)
-            found.append(
-                PendingInput(
-                    run_id=header.id,
-                    workflow=header.workflow,
-                    name=str(wait.name),
-                    path=wait.path,
-                    kind=spec.kind,
-                    prompt=spec.prompt,
-                    choices=spec.choices,
-                    fields=spec.fields,
-                    since=datetime.fromtimestamp(wait.started, UTC),
-                    due_at=None if wait.due is None else datetime.fromtimestamp(wait.due, UTC),
-                )
-            )
-    return found
+    check_limit(limit)
+    runs = _runs(reader, workflow) if run_id is None else iter([reader.load(run_id)])
+    return list(islice((question for stored in runs for question in _questions(reader, stored)), limit))
+
+
+def _runs(reader: Reader, workflow: str | None) -> Iterator[Stored]:
+    """The runs that may be asking, newest first."""
+    after: str | None = None
+    while True:
+        stored = None
+        for stored in reader.page(_ASKING, workflow, _PAGE, after):
+            yield stored
+        if stored is None:
+            return
+        after = reader.codec.decode_header(stored.header).id
+
+
+def _questions(reader: Reader, stored: Stored) -> Iterator[PendingInput]:
+    try:
+        header = reader.codec.decode_header(stored.header)
+        waits = _open_questions(reader.codec, stored)
+    except StoreError:
+        return  # it shows as blocked, and in the log
+    for wait in waits:
+        spec = msgspec.convert(wait.spec, InputSpec)
+        yield PendingInput(
+            run_id=header.id,
+            workflow=header.workflow,
+            name=str(wait.name),
+            path=wait.path,
+            kind=spec.kind,
+            prompt=spec.prompt,
+            choices=spec.choices,
+            fields=spec.fields,
+            since=datetime.fromtimestamp(wait.started, UTC),
+            due_at=None if wait.due is None else datetime.fromtimestamp(wait.due, UTC),
+        )

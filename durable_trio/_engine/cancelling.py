@@ -51,6 +51,13 @@ def cancel_now(run: RunState | None, reason: Any, *, compensate: bool = False) -
     return True
 
 
+def cancel_children(run: RunState, *, compensate: bool) -> None:
+    """Cancel what a cancelled run has started and a crash has left under way."""
+    for child, because in reversed(_descendants(run.engine, run)):
+        undo = compensate and child.status != "blocked" and child.seq > 0
+        _cancel_one(child, because, compensate=undo)
+
+
 def _descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
     """The runs under way that a run has started, and theirs, parents first; each with why it is cancelled
     when the run is.
@@ -82,6 +89,7 @@ def _can_be_undone(run: RunState) -> bool:
 def _cancel_one(run: RunState, frozen: Any, *, compensate: bool) -> None:
     engine = run.engine
     run.stopped = True
+    run.pause = None
     run.undoes = compensate
     run.reason = frozen
     run.put(engine.codec.encode(CancelRequested(engine.now(), engine.codec.wire(frozen), compensate)))

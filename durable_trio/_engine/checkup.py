@@ -11,8 +11,8 @@ import trio
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_NAMES, DatabaseInfo, DatabaseReport, RunStatus
 from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._snapshot.view import Journal
 from durable_trio._store.base import Stored
 from durable_trio._store.checkup import check_counts, check_runs, check_values, verify_at_rest
 from durable_trio._store.environment import Tables

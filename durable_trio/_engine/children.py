@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -23,12 +23,16 @@ from durable_trio._engine.cancelling import cancel_now
 from durable_trio._engine.handle import Run
 from durable_trio._engine.inputs import check_name
 from durable_trio._engine.run import RunState
-from durable_trio._engine.starting import check_startable, start_child
+from durable_trio._engine.starting import check_startable, ended_run, start_child
+from durable_trio._engine.steering import retry_now
 from durable_trio._errors import RunBlocked, RunCancelled, RunFailed
 from durable_trio._retry import seconds
-from durable_trio._snapshot.records import Answered, ChildStarted
+from durable_trio._snapshot.records import CHILD, Answered, ChildStarted, Waiting
 from durable_trio._speedups.context import thaw
 from durable_trio._values import Err, Failure, Ok
+
+if TYPE_CHECKING:
+    from durable_trio._engine.engine import Engine
 
 _NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
 _CHILD = -1  # tells children from waits where a body's questions are counted
@@ -64,7 +68,8 @@ async def call_workflow(
         workflow: as of ``start_workflow``.
         input: as of ``start_workflow``.
         ref: as of ``start_workflow``.
-        timeout: seconds (or a timedelta) to wait for the child in this life of the run; then it is cancelled.
+        timeout: seconds (or a timedelta) to wait for the child, from when it was first called; then it is
+            cancelled. A restart does not extend it.
 
     Returns:
         ``Ok(result)``, or ``Err``: the reason of a child that failed, a ``Failure`` of type ``"Cancelled"``
@@ -74,6 +79,9 @@ async def call_workflow(
         RuntimeError: outside a step.
         DefinitionError, InputError, SnapshotError: as ``Engine.start``.
 
+    A child that cannot go on, because its definition is not registered or was changed, is waited for until
+    it can. If the calling run failed and is let go on (``Engine.retry``), so is a child of it that failed.
+
     A cancellation of the step cancels the child.
     """
     scope = scope_of("call_workflow")
@@ -82,7 +90,8 @@ async def call_workflow(
     child, key = await _started(scope, workflow, input, ref)
     answered = run.mailbox.answered.get(key)
     if answered is None:
-        answered = _answer(run, key, await _outcome(run, child, bound))
+        child = await _let_go_on(run, child, key)
+        answered = _answer(run, key, await _outcome(run, child, bound, key))
     tag, value = answered.payload
     return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
 
@@ -115,13 +124,43 @@ async def _started(
     return child, (f"{scope.path}/__child:{ref}", scope.visit)
 
 
-async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple[str, Any]:
+async def _let_go_on(run: RunState, child: RunState, key: tuple[str, int]) -> RunState:
+    """If the calling run was let go on after the child had failed, so is the child."""
+    engine = run.engine
+    if key not in run.mailbox.unheard:
+        return child
+    async with engine.steering:
+        child = engine.live.get(child.id) or ended_run(engine, child.id)
+        if child.status == "failed" and not child.ending:
+            child = retry_now(engine, child.id)
+            await engine.committer.durable()
+    run.mailbox.unheard.discard(key)
+    return child
+
+
+def _due(run: RunState, child: RunState, bound: float, key: tuple[str, int]) -> float:
+    """When the time of a call is over: fixed when it begins, in whatever life of the run that was."""
+    begun = run.mailbox.waiting.get(key)
+    if begun is None:
+        engine = run.engine
+        begun = Waiting(*key, CHILD, child.id, engine.now(), engine.now() + bound)
+        run.mailbox.waiting[key] = begun
+        run.put(engine.codec.encode(begun))
+        engine.committer.soon()
+    assert begun.due is not None
+    return begun.due
+
+
+async def _outcome(
+    run: RunState, child: RunState, bound: float | None, key: tuple[str, int]
+) -> tuple[str, Any]:
     engine = run.engine
     try:
         with trio.CancelScope() as limit:
             if bound is not None:
-                limit.deadline = trio.current_time() + bound
-            return "ok", await Run(engine, child, created=False).result()
+                due = _due(run, child, bound, key)
+                limit.deadline = trio.current_time() + max(due - engine.now(), 0.0)
+            return "ok", await _result(engine, child)
     except trio.Cancelled:
         if not engine.closing:
             cancel_now(child, "the step that called it was cancelled")
@@ -131,11 +170,18 @@ async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple
     except RunCancelled as error:
         reason = "the child was cancelled" + ("" if error.reason is None else f": {error.reason}")
         return "error", Failure(type="Cancelled", message=reason)
-    except RunBlocked as error:
-        return "error", Failure(type="durable_trio.RunBlocked", message=str(error))
     message = f"child {child.id!r} took longer than {bound:g} s"
     cancel_now(child, message)
     return "error", Failure(type="TimeoutError", message=message)
+
+
+async def _result(engine: Engine, child: RunState) -> dict[str, Any]:
+    while True:
+        try:
+            return await Run(engine, child, created=False).result()
+        except RunBlocked:
+            # Until it is cancelled, or the engine is left: it is looked at again on the next opening.
+            await (engine.live.get(child.id) or child).settled()
 
 
 def _answer(run: RunState, key: tuple[str, int], outcome: tuple[str, Any]) -> Answered:
@@ -146,4 +192,5 @@ def _answer(run: RunState, key: tuple[str, int], outcome: tuple[str, Any]) -> An
     engine.committer.soon()
     record.payload = payload
     run.mailbox.answered[key] = record
+    run.mailbox.waiting.pop(key, None)
     return record

@@ -133,9 +133,11 @@ class Client:
         done: bool = await self._caller.call("cancel", run_id=run_id, reason=reason, compensate=compensate)
         return done
 
-    async def retry(self, run_id: str) -> ClientRun:
+    async def retry(
+        self, run_id: str, from_step: str | None = None, *, visit: int | None = None
+    ) -> ClientRun:
         """As ``Engine.retry``."""
-        found: str = await self._caller.call("retry", run_id=run_id)
+        found: str = await self._caller.call("retry", run_id=run_id, from_step=from_step, visit=visit)
         return ClientRun(self._reader, self._watch, found, created=False)
 
     async def delete(self, run_id: str) -> None:

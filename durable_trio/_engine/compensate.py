@@ -24,8 +24,9 @@ from durable_trio._engine.dispatch import KINDS
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.step import call_body, may_enter
 from durable_trio._engine.walk import end
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import OK, STEP, Compensated
-from durable_trio._snapshot.view import Fold, Journal
+from durable_trio._snapshot.view import Fold
 
 
 class _Success(NamedTuple):
@@ -75,6 +76,8 @@ def _recorded(run: RunState) -> tuple[list[_Success], list[int]]:
         node = plan.by_path.get(done.path)
         if done.status != OK or not isinstance(node, StepNode) or node.compensate is None:
             continue
+        if key in journal.taken_over:
+            continue  # that was done by the run that this one was forked from, and is its own affair
         if key not in journal.compensated:
             assert given is not None  # the plan knows the kind of every block around
             successes.append(_Success(*key, plan.handlers[node.compensate], given, result))

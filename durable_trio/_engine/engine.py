@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import Context as ContextVars
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+import msgspec
 import trio
 
 from durable_trio._definition.plan import Plan
@@ -46,7 +48,7 @@ from durable_trio._engine.starting import enter
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.worker import Workers
-from durable_trio._errors import DefinitionError, EngineClosed
+from durable_trio._errors import DefinitionError, EngineClosed, RunNotFound
 from durable_trio._info import STATUS_CODES, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.view import run_info
@@ -67,6 +69,7 @@ class Engine:
         *,
         durability: Durability,
         max_running: int,
+        queues: Mapping[str, int],
         now: Callable[[], float],
         cancel_grace: float,
         clean: ContextVars,
@@ -85,9 +88,13 @@ class Engine:
         self.admission = Admission(max_running)
         self.stragglers = Stragglers(cancel_grace)
         self.limiter = trio.CapacityLimiter(40)  # for the steps that are plain functions
+        # For the bodies of the steps that belong to a queue.
+        self.queues = {name: trio.CapacityLimiter(limit) for name, limit in queues.items()}
         self.unlimited = trio.CapacityLimiter(math.inf)  # for their threads: they have a place by then
         self.live: dict[str, RunState] = {}  # by id: the runs that have not ended
         self.retried: set[bytes] = set()  # keys of runs that were: what is known of their end is not the last
+        self.steering = trio.Lock()  # one act at a time: each is on disk before the next one looks
+        self.touched: set[bytes] = set()  # keys of runs to whose journals an act is being written
         self.going: set[bytes] = set()  # the keys of the runs whose deletion is handed over
         self.bodies = 0  # how many bodies have been entered and have not come back
         self.draining = False  # no body is entered any more
@@ -203,18 +210,24 @@ class Engine:
             self._go_on(run)
         else:
             # It may have been cancelled just now, and all that its steps did must be in what is read.
-            self.committer.when_durable(partial(self._compensate, run))
+            self.committer.when_durable(partial(self._go_on_later, run))
 
     def _go_on(self, run: RunState) -> bool:
+        if run.key in self.touched:
+            # What is read must be all that there is.
+            self.committer.when_durable(partial(self._go_on_later, run))
+            return True
         if run.seq and run.journal is None and not load_journal(self, run):
             self.admission.leave()
             return False
+        if run.journal is not None and run.journal.cancel is not None:
+            cancelling.cancel_children(run, compensate=run.journal.cancel.compensate)
         run.status = "running" if run.compensating is None else "compensating"
         self.committer.put(run, (), STATUS_CODES[run.status])
         self.workers.take(run)
         return True
 
-    def _compensate(self, run: RunState) -> None:
+    def _go_on_later(self, run: RunState) -> None:
         if not self._go_on(run):
             self.admit()
 
@@ -301,14 +314,86 @@ class Engine:
         """
         return await cancelling.cancel(self, run_id, reason, compensate=compensate)
 
-    async def retry(self, run_id: str) -> Run:
-        """Let a failed run go on from the step that failed. What succeeded is not run again.
+    async def retry(self, run_id: str, from_step: str | None = None, *, visit: int | None = None) -> Run:
+        """Let a failed run go on, from the step that failed or from an earlier one; that is on disk then.
+
+        From the failed step: what succeeded is not run again, also in a block that failed. What did not is
+        run again, with the same idempotency keys and attempts counted from 1.
+
+        From a step that is named: that step (or block) gets the context that it was given before, and all of
+        it, and all that comes after it, runs again, as further visits with idempotency keys and children of
+        their own. What was recorded of it is superseded, and stays readable in ``RunInfo.steps``.
+
+        Args:
+            run_id: the run's id.
+            from_step: a step or block at the top level that the run has come to.
+            visit: which visit of it, if there were several; by default the last one.
 
         Raises:
             RunNotFound: there is no such run.
-            InputError: it has not failed.
+            InputError: it has not failed, or has no record of that step; names those that it has.
+            DefinitionError: its workflow is not registered with this engine.
+            RunBlocked: its workflow was changed, so that what is recorded does not fit. Nothing is recorded.
         """
-        return await steering.retry(self, run_id)
+        return await steering.retry(self, run_id, from_step, visit)
+
+    async def fork(
+        self,
+        run_id: str,
+        from_step: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        visit: int | None = None,
+    ) -> Run:
+        """Start a new run from a recorded point of another one, which goes on untouched; it is on disk then.
+
+        The new run takes over what the other has recorded before that step, and goes on with the context
+        that the step was given. It has its own id, idempotency keys, children, mailbox and timeouts. What it
+        has taken over it does not undo: that is the other run's.
+
+        Args:
+            run_id: a run in any state.
+            from_step: a step or block at the top level that it has come to.
+            id: as of ``start``: the same ``id`` again gives the run that exists.
+            visit: which visit of the step, if there were several; by default the last one.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: it has no record of that step (names those that it has), or the id belongs to a run
+                that is no fork of it.
+            DefinitionError: its workflow is not registered with this engine.
+            RunBlocked: its workflow was changed, so that what is recorded does not fit.
+        """
+        return await steering.fork(self, run_id, from_step, id, visit)
+
+    async def pause(self, run_id: str) -> bool:
+        """Start no step of a run any more until it is resumed, whatever restarts come; that is on disk then.
+
+        What is in a body goes on to its end and is recorded. What comes for the run meanwhile is kept: its
+        mailbox takes events and answers, and what falls due is found when it is resumed. Timeouts go on.
+        A paused run is ``running`` while something is in a body, and then ``waiting``; ``RunInfo.paused``
+        says the rest. It can be cancelled. Its children are runs of their own, and are not paused with it.
+
+        Returns:
+            True if it took effect, False if it was paused already.
+
+        Raises:
+            RunNotFound: there is no such run.
+            InputError: it has ended, or is about to.
+            RunBlocked: it cannot go on anyway.
+        """
+        return await steering.pause(self, run_id)
+
+    async def resume(self, run_id: str) -> bool:
+        """Let a paused run go on; that is on disk then.
+
+        Returns:
+            True if it took effect, False if it was not paused.
+
+        Raises:
+            RunNotFound, InputError, RunBlocked: as ``pause``.
+        """
+        return await steering.resume(self, run_id)
 
     async def delete(self, run_id: str) -> None:
         """Forget a run that has ended.
@@ -374,7 +459,7 @@ class Engine:
         Args:
             run_id: of this run only.
             workflow: of the runs of this workflow only.
-            limit: look at so many waiting or running runs at most.
+            limit: at most so many. Runs are looked through until there are so many, each with its journal.
         """
         self.check_open()
         await self.committer.durable()
@@ -392,6 +477,7 @@ class Engine:
         """
         await self._caught_up()
         info = await self.reader.call(self.reader.get, run_id)
+        self._look_at(info)
         run = self.live.get(run_id)
         return info if run is None else with_live_steps(info, run)
 
@@ -429,4 +515,15 @@ class Engine:
         """
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         await self._caught_up()
-        return await self.reader.call(self.reader.list, status, name, parent, limit, after)
+        infos = await self.reader.call(self.reader.list, status, name, parent, limit, after)
+        return [self._look_at(info) for info in infos]
+
+    def _look_at(self, info: RunInfo) -> RunInfo:
+        """A run that waits and could not go on is found to be blocked when somebody looks at it."""
+        if info.status != "waiting" or (info.workflow, info.version) in self.plans or self.draining:
+            return info
+        with suppress(RunNotFound):  # it was deleted meanwhile
+            run = self.post.find(info.id)
+            if run is not None and run.status == "blocked":
+                return msgspec.structs.replace(info, status="blocked", error=run.reason)
+        return info

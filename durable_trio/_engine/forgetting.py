@@ -23,8 +23,18 @@ _PRUNE_PAGE = 200
 
 async def delete(engine: Engine, run_id: str) -> None:
     """See ``Engine.delete``."""
+    await nothing_on_its_way(engine, run_id)
     delete_now(engine, run_id)
     await engine.committer.durable()
+
+
+async def nothing_on_its_way(engine: Engine, run_id: str) -> None:
+    """Wait until what is being added to the journal of a run that has ended is there."""
+    engine.check_open()
+    if run_id not in engine.live:
+        stored = stored_now(engine, run_id, with_rows=False)
+        while stored.run in engine.touched:
+            await engine.committer.durable()
 
 
 def delete_now(engine: Engine, run_id: str) -> None:
@@ -93,8 +103,8 @@ async def prune(
 
 
 def _is_as_read(engine: Engine, write: Write, run_id: str, limit: float) -> bool:
-    """Whether a run that was read in a thread was neither retried nor deleted since."""
-    if run_id in engine.live or write.run in engine.going:
+    """Whether a run that was read in a thread was neither retried, forked nor deleted since."""
+    if run_id in engine.live or write.run in engine.going or write.run in engine.touched:
         return False
     retried = write.run in engine.retried  # then it may have ended once more, just now
     stored = engine.store.load(write.run, with_rows=retried)

@@ -124,6 +124,7 @@ class _Branches(Sequence[StepNode]):
             key=str(index),
             fn=_with_item(node.fn, self._items[index]),
             mode=node.mode,
+            limited=node.mode == "thread",
             retry=node.retry,
             timeout=node.timeout,
             convert=node.convert,

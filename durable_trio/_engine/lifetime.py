@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import get_args
@@ -36,6 +36,7 @@ async def open_engine(
     workflows: Iterable[Workflow],
     durability: Durability = "sync",
     max_running: int = 1000,
+    queues: Mapping[str, int] | None = None,
     clock: Clock | None = None,
     types: Iterable[type] = (),
     flush_interval: float | timedelta = 0.01,
@@ -53,6 +54,8 @@ async def open_engine(
         durability: when a step's successor starts (see ``docs/guarantees.md``); a workflow's own
             ``durability`` goes before this one.
         max_running: how many runs may be under way at once; more are ``pending``.
+        queues: name to a number: of the steps that were declared with ``queue=name``, at most so many bodies
+            are entered at the same time, over all runs of this engine. A queue that is not here has no limit.
         clock: says what wall-clock time it is, as seconds since the epoch or an aware datetime; by default
             the system's clock. ``durable_trio.testing.trio_clock()`` gives one that follows Trio's.
         types: classes (Struct, dataclass, Enum) whose instances may be stored, besides those in the modules
@@ -73,6 +76,7 @@ async def open_engine(
         raise InputError(f"durability is one of {get_args(Durability)}, not {durability!r}")
     if isinstance(max_running, bool) or not isinstance(max_running, int) or max_running < 1:
         raise InputError(f"max_running is an int, 1 or more, not {max_running!r}")
+    limits = _limits(queues)
     plans = _compiled(workflows)
     modules = {module for plan in plans.values() for module in plan.modules}
     types = tuple(types)
@@ -92,6 +96,7 @@ async def open_engine(
             numbers,
             durability=durability,
             max_running=max_running,
+            queues=limits,
             now=_wall_clock(clock),
             cancel_grace=grace,
             clean=clean,
@@ -142,6 +147,20 @@ async def _host(
             await engine.committer.aclose()
             engine.abandon()
             services.cancel_scope.cancel()
+
+
+def _limits(queues: Mapping[str, int] | None) -> dict[str, int]:
+    if queues is None:
+        return {}
+    if not isinstance(queues, Mapping):
+        raise InputError(f'queues= maps names to limits, as in {{"mail": 5}}, and is not {queues!r:.80}')
+    for name, limit in queues.items():
+        if not isinstance(name, str) or isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InputError(
+                'queues= maps names to limits of 1 or more, as in {"mail": 5}, '
+                f"not {name!r:.80} to {limit!r:.80}"
+            )
+    return dict(queues)
 
 
 def _compiled(workflows: Iterable[Workflow]) -> dict[Workflow, Plan]:

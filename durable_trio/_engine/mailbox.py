@@ -30,6 +30,7 @@ class Mailbox:
             time of each block that is under way (by the block) is.
         waiting: waits inside steps that have begun and are not over, by (path, visit).
         answered: how others were answered.
+        unheard: calls of children whose error does not count any more, because the run was let go on.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,7 @@ class Mailbox:
         self.dues: dict[object, float | None] = {}
         self.waiting: dict[tuple[str, int], Waiting] = {}
         self.answered: dict[tuple[str, int], Answered] = {}
+        self.unheard: set[tuple[str, int]] = set()
 
     def add(self, kind: int, name: str, letter: Letter) -> None:
         """Put a message in, unless it is there already, and wake who waits."""

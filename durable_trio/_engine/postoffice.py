@@ -17,11 +17,12 @@ import trio
 
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.recovery import load_seq, taken_over
+from durable_trio._engine.recovery import taken_over
 from durable_trio._engine.run import RunState
 from durable_trio._engine.timers import milliseconds
 from durable_trio._errors import InputError, RunBlocked, StoreCorrupt
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
+from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Message
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class PostOffice:
 
     def park(self, run: RunState) -> None:
         """Put aside a run whose tasks have ended because all of them waited."""
+        if run.pause is not None:
+            self.set_aside(run)
+            return
         engine = self._engine
         run.status = "waiting"
         run.parking = False
@@ -63,11 +67,26 @@ class PostOffice:
         if run.wake_at is not None:
             engine.timers.set(run.wake_at)
 
-    def schedule(self, run: RunState, at: float, header: bytes, alias: bytes | None) -> None:
-        """Hand over the start of a run that is not to begin before an instant."""
+    def set_aside(self, run: RunState, *records: bytes) -> None:
+        """Park a run that is paused. Nothing wakes it but its being resumed: what is due is found then."""
+        engine = self._engine
+        run.status = "waiting"
+        run.parking = run.roused = False
+        run.journal = None
+        post = None if run.timer is None else Post(old_timer=run.timer)
+        run.timer = None
+        engine.committer.put(run, records, PAUSED_CODE, post=post)
+        engine.committer.soon()
+        engine.live.pop(run.id, None)
+        self._parked[run.key] = run
+
+    def schedule(
+        self, run: RunState, at: float, header: bytes | None, alias: bytes | None, *records: bytes
+    ) -> None:
+        """Hand over the start of a run that is not to begin before an instant (or its being resumed)."""
         run.status = "waiting"
         run.timer = milliseconds(at)
-        self._engine.committer.put(run, (), _WAITING, header, alias, Post(timer=run.timer))
+        self._engine.committer.put(run, records, _WAITING, header, alias, Post(timer=run.timer))
         self._engine.timers.set(at)
 
     def settle_down(self, run: RunState) -> None:
@@ -90,19 +109,21 @@ class PostOffice:
         assert run is not None  # its header was read to find it
         if run.status != "blocked":
             run.status = "waiting"
+            if stored.status == PAUSED_CODE:
+                run.pause = trio.Event()
             del self._engine.live[run.id]
             self._parked[run.key] = run
         return run
 
     # -- waking --------------------------------------------------------------------------------------
 
-    def wake(self, run: RunState) -> None:
+    def wake(self, run: RunState, *records: bytes) -> None:
         """Let a parked run look again; it goes on when that is on disk."""
         engine = self._engine
         self.unpark(run)
         run.status = "pending"
         run.roused = False
-        engine.committer.put(run, (), _PENDING, post=Post(old_timer=run.timer))
+        engine.committer.put(run, records, _PENDING, post=Post(old_timer=run.timer))
         run.timer = None
         engine.committer.when_durable(partial(self._admit, run))
 
@@ -112,8 +133,11 @@ class PostOffice:
         self._engine.live[run.id] = run
 
     def _admit(self, run: RunState) -> None:
-        if run.stopped:
-            return  # cancelled meanwhile, and its end is on its way
+        if run.stopped or run.pause is not None:
+            return  # cancelled meanwhile, and its end is on its way; or it is to be resumed first
+        if run.key in self._engine.touched:
+            self._engine.committer.when_durable(partial(self._admit, run))
+            return
         if run.status != "compensating":
             run.seq = -1  # its journal is read again
         run.begun = True
@@ -133,14 +157,14 @@ class PostOffice:
             stored = header = None
         run = self._parked.get(key)
         live = None if header is None else engine.live.get(header.id)
-        over = run is not None and run.ending
+        over = run is not None and (run.ending is not None or run.pause is not None)
         if live is None and not over and stored is not None and stored.status == _WAITING:
             run = run or taken_over(engine, stored)
             if run is not None and run.status != "blocked":
                 run.timer = instant
                 self.wake(run)
                 return
-        # It was woken by something else, has ended, or cannot go on: the timer is a leftover.
+        # It was woken by something else, has ended, is paused, or cannot go on: the timer is a leftover.
         engine.committer.put(live or Ledger(key, 0), (), post=Post(old_timer=instant))
 
     async def addressee(self, run_id: str) -> RunState:
@@ -156,7 +180,7 @@ class PostOffice:
             raise InputError(f"run {run_id!r} has ended: it takes nothing any more")
         if run.status == "blocked":
             raise RunBlocked(f"run {run_id!r} is blocked: {run.reason}")
-        if run.ending or run.status not in ("pending", "running", "waiting"):
+        if run.ending or run.status not in ("pending", "running", "waiting", "compensating"):
             raise InputError(f"run {run_id!r} is {run.status}: it takes nothing any more")
         return run
 
@@ -204,13 +228,14 @@ class PostOffice:
         run.mailbox.add(kind, name, Letter(number, payload))
         if run.parking:
             run.roused = True
-        elif run.status == "waiting" and not self._is_too_early(run):
+        elif run.status == "waiting" and run.pause is None and not self.is_too_early(run):
             self.wake(run)
 
-    def _is_too_early(self, run: RunState) -> bool:
+    def is_too_early(self, run: RunState) -> bool:
         """Whether it is a run for later that has not begun: a message does not make it begin."""
         at = run.header.at
         if at is None or at <= self._engine.now():
             return False
-        load_seq(self._engine, run)
-        return run.seq == 0
+        stored = self._engine.store.load(run.key)
+        # What somebody did to it is no beginning.
+        return stored is None or not Journal(self._engine.codec.decode_rows(stored.rows)).points()

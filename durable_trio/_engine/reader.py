@@ -12,7 +12,8 @@ from durable_trio._engine.ids import key_of_id
 from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
 from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
-from durable_trio._snapshot.view import Journal, run_info
+from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.view import run_info
 from durable_trio._store.base import Store, Stored
 
 _logger = logging.getLogger("durable_trio")
@@ -125,8 +126,7 @@ class Reader:
         self, codes: Collection[int] | None, workflow: str | None, limit: int, after: str | None = None
     ) -> Iterator[Stored]:
         """Stored runs, newest first. One that cannot be read is left out, and named in the log."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
-            raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
+        check_limit(limit)
         number = None
         if workflow is not None:
             numbers = {name: number for number, name in self._store.workflow_names().items()}
@@ -141,6 +141,12 @@ class Reader:
                 yield stored
 
 
+def check_limit(limit: object) -> None:
+    """Check how many of something are asked for."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
+        raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
+
+
 def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] | None:
     """The codes of one or several statuses; None for any.
 
@@ -153,4 +159,4 @@ def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] |
     for name in names:
         if name not in STATUS_CODES:
             raise InputError(f"there is no status {name!r}; there are: {', '.join(STATUS_CODES)}")
-    return {STATUS_CODES[name] for name in names}
+    return {code for code, name in STATUS_NAMES.items() if name in names}

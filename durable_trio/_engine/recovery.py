@@ -10,17 +10,20 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
+import trio
+
 from durable_trio._definition.outline import explain_difference
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import Ending, RunState
+from durable_trio._engine.walk import end
 from durable_trio._errors import StoreCorrupt, StoreError
-from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, RunStatus
-from durable_trio._snapshot.records import Header
+from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
+from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.records import OK, CancelRequested, Header
 from durable_trio._snapshot.types import UnknownType
-from durable_trio._snapshot.view import Journal
-from durable_trio._store.base import Stored
+from durable_trio._store.base import Stored, Write
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
 # Runs that wait stay where they are: a timer or a message wakes them.
+_MAY_BE_CANCELLED = tuple(
+    STATUS_CODES[name] for name in ("cancelled", "compensating", "compensated", "compensation_failed")
+)
 _TAKEN_UP = tuple(
     code for name, code in STATUS_CODES.items() if code < FIRST_ENDED_CODE and name != "waiting"
 )
@@ -43,11 +49,14 @@ async def recover(engine: Engine) -> None:
             break
         for stored in page:
             run = taken_over(engine, stored)
-            if run is not None and run.status in ("pending", "compensating"):
+            if run is not None and run.status == "blocked":
+                _end_if_cancelled(engine, run)
+            elif run is not None and run.status in ("pending", "compensating"):
                 if run.header.parent is not None:
                     children.append(run)
                 else:
                     engine.admission.queue(run)
+    await _block_waiting(engine)
     await engine.committer.durable()  # who is blocked shows in a list from the start
     for run in children:
         engine.admission.enter(run)  # never refused
@@ -94,6 +103,56 @@ def taken_over(engine: Engine, stored: Stored) -> RunState | None:
     return run
 
 
+def _end_if_cancelled(engine: Engine, run: RunState) -> None:
+    """End a blocked run if somebody was told that it is cancelled, unless something of it is to be undone:
+    no definition is needed for that.
+    """
+    try:
+        load_seq(engine, run)
+        stored = engine.store.load(run.key)
+        assert stored is not None
+        journal = Journal(engine.codec.decode_rows(stored.rows))
+    except StoreError:
+        return  # what is recorded cannot be read now
+    cancel = journal.cancel
+    undoes = (
+        cancel is not None and cancel.compensate and any(done.status == OK for done in journal.done.values())
+    )
+    if cancel is not None and journal.failing is None and not undoes:
+        run.stopped = True
+        run.reason = cancel.reason
+        end(run, Ending("cancelled", cancel.reason, {}), [])
+
+
+async def _block_waiting(engine: Engine) -> None:
+    """Block the waiting runs whose workflow is not registered at all.
+
+    Of the others not even the headers are read here: a waiting run whose version is missing is blocked when
+    somebody asks for it.
+    """
+    known = {name for name, _ in engine.plans}
+    counts = engine.store.counts()
+    for number, name in engine.store.workflow_names().items():
+        for code in (STATUS_CODES["waiting"], PAUSED_CODE):
+            if name not in known and counts.get((number, code)):
+                await _block_all(engine, number, code)
+
+
+async def _block_all(engine: Engine, number: int, code: int) -> None:
+    before: bytes | None = None
+    while page := await engine.reader.call(_page, engine, number, code, before):
+        before = page[-1].run
+        for stored in page:
+            # Without an object for each: there may be very many.
+            blocked = STATUS_CODES["blocked"]
+            engine.committer.put_write(Write(stored.run, workflow=number, old=code, new=blocked))
+        await engine.committer.durable()
+
+
+def _page(engine: Engine, number: int, code: int, before: bytes | None) -> list[Stored]:
+    return engine.store.page(workflow=number, statuses=(code,), before=before, limit=_PAGE)
+
+
 def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:
     """The header, and the plan to go on by or the reason why there is none."""
     try:
@@ -134,7 +193,10 @@ def load_seq(engine: Engine, run: RunState) -> None:
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
-        run.children = frozenset(Journal(engine.codec.decode_rows(stored.rows)).children.values())
+        journal = Journal(engine.codec.decode_rows(stored.rows))
+        run.children = frozenset(journal.children.values())
+        if journal.paused and run.pause is None:
+            run.pause = trio.Event()
 
 
 def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
@@ -145,6 +207,9 @@ def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
     run.journal = journal
     run.restart_deadline(journal.retried)
     run.children = frozenset(journal.children.values())
+    run.superseded = journal.superseded
+    if journal.unheard:
+        run.mailbox.unheard |= journal.unheard
     if journal.answered or journal.waiting:
         run.mailbox.answered.update(journal.answered)
         run.mailbox.waiting.update(journal.waiting)
@@ -172,33 +237,46 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.stopped = True
         run.undoes = cancel.compensate
         run.reason = cancel.reason
-    elif run.header.parent is not None and _was_cancelled(engine, run.header.parent):
+    elif run.header.parent is not None and (above := _cancel_of(engine, run.header.parent)) is not None:
         # A crash came between the parent's cancellation and this run's.
         run.stopped = True
+        run.undoes = above.compensate
         run.reason = f"run {run.header.parent!r}, which started it, was cancelled"
-    if (run.undoes or not run.stopped) and run.header.fingerprint != run.plan.fingerprint:
-        difference = _difference(engine, run, journal)
+    if run.undoes or not run.stopped:
+        difference = difference_to(engine, run.header, run.plan, journal)
         if difference is not None:
             block(run, difference)
             return False
+    if journal.paused and not run.stopped:
+        run.pause = run.pause or trio.Event()
+        engine.post.set_aside(run)
+        return False
     return True
 
 
-def _was_cancelled(engine: Engine, run_id: str) -> bool:
+def _cancel_of(engine: Engine, run_id: str) -> CancelRequested | None:
+    """The cancellation of a run that it has brought to its end, or to undo what its steps did."""
     key = engine.reader.find(run_id)
     stored = None if key is None else engine.store.load(key, with_rows=False)
-    return stored is not None and stored.status == STATUS_CODES["cancelled"]
+    if stored is None or stored.status not in _MAY_BE_CANCELLED:
+        return None
+    stored = engine.store.load(stored.run)
+    assert stored is not None
+    return Journal(engine.reader.codec.decode_rows(stored.rows)).cancel
 
 
-def _difference(engine: Engine, run: RunState, journal: Journal) -> str | None:
-    old = engine.store.outline(run.header.fingerprint)
+def difference_to(engine: Engine, header: Header, plan: Plan, journal: Journal) -> str | None:
+    """Why what is recorded under one definition does not fit another, as a sentence; None if it fits."""
+    if header.fingerprint == plan.fingerprint:
+        return None
+    old = engine.store.outline(header.fingerprint)
     if old is None:
         return "the definition that it was started by is not in the database, so it cannot be compared"
     details = (*journal.waiting, *journal.answered, *journal.spread)
     paths = {path for path, _ in (*journal.done, *journal.attempts, *details)}
     targets = {done.next for done in journal.done.values() if done.next}
     choices = {(path, chosen.label) for (path, _), chosen in journal.chosen.items()}
-    difference = explain_difference(json.loads(old), run.plan.outline, paths, targets, choices)
+    difference = explain_difference(json.loads(old), plan.outline, paths, targets, choices)
     if difference is None:
         return None
     return f"its workflow was changed: {difference}; register the old definition too, under its own version"

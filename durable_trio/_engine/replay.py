@@ -6,8 +6,9 @@ from typing import Any
 
 from durable_trio._definition.nodes import MapNode, Node, ParallelNode
 from durable_trio._engine.run import Outcome, RunState
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import ERROR, OK, STEP, TIMED_OUT, Done
-from durable_trio._snapshot.view import NO_CONTEXT, Journal, data_of
+from durable_trio._snapshot.view import NO_CONTEXT, data_of
 
 
 def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Outcome | None:

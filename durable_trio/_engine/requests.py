@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,11 @@ class Requests:
             return
         if operation == "prune":  # takes its time; the others do not wait for it
             self._nursery.start_soon(self._perform, key, operation, arguments)
+        elif operation == "retry":  # two acts that steer a run do not overlap, until they are on disk
+            async with engine.steering:
+                await self._perform(key, operation, arguments)
+                with suppress(StoreError):  # the engine has failed, and says so itself
+                    await engine.committer.durable()
         else:
             await self._perform(key, operation, arguments)
 
@@ -230,13 +236,13 @@ async def _cancel(engine: Engine, run_id: str, reason: Any, *, compensate: bool)
     return partial(cancelling.cancel_now, run, reason, compensate=compensate)
 
 
-async def _retry(engine: Engine, run_id: str) -> Act:
+async def _retry(engine: Engine, run_id: str, from_step: str | None = None, visit: int | None = None) -> Act:
     await trio.lowlevel.checkpoint()
-    return lambda: steering.retry_now(engine, run_id).id
+    return lambda: steering.retry_now(engine, run_id, from_step, visit).id
 
 
 async def _delete(engine: Engine, run_id: str) -> Act:
-    await trio.lowlevel.checkpoint()
+    await forgetting.nothing_on_its_way(engine, run_id)
     return partial(forgetting.delete_now, engine, run_id)
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from durable_trio._context import StepScope
+from durable_trio._context import StepScope, current_scope
 from durable_trio._definition.plan import Plan
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Header
-from durable_trio._snapshot.view import Journal
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NO_CHILDREN: frozenset[str] = frozenset()
 NO_SCOPES: set[StepScope] = set()  # of all runs without a task; nothing is ever added to it
+_NO_VISITS: frozenset[tuple[str, int]] = frozenset()
 
 
 class Outcome(msgspec.Struct, gc=False):  # frozen values make no circles
@@ -73,12 +74,14 @@ class RunState(Ledger):
         "input",
         "journal",
         "parking",
+        "pause",
         "reason",
         "roused",
         "scope",
         "scopes",
         "status",
         "stopped",
+        "superseded",
         "timer",
         "undoes",
         "waiters",
@@ -119,6 +122,9 @@ class RunState(Ledger):
         self.deadline = None if limit is None else max(header.created, header.at or 0.0) + limit
         self.at: str | None = None  # the path of the top-level node that is under way
         self.scopes = NO_SCOPES  # what is under way, for those who ask
+        self.pause: trio.Event | None = None  # paused: no step starts until this is set
+        # (path, visit) at the top level: what the run was let go on from, or from before.
+        self.superseded: Collection[tuple[str, int]] = _NO_VISITS
         self.stopped = False  # cancelled: no step starts any more
         self.reason: Any = None  # why it was cancelled
         self.undoes = False  # if it is cancelled: what its steps did is undone
@@ -179,6 +185,20 @@ class RunState(Ledger):
                 del self.mailbox.dues[scope]
             scope.waits = False
             scope.due = None
+
+    async def held(self) -> None:
+        """Wait while the run is paused; when all of its tasks wait, the run is parked."""
+        pause = self.pause
+        assert pause is not None
+        scope = current_scope.get()
+        scope.waits = True
+        self.busy -= 1
+        self.check_idle()
+        try:
+            await pause.wait()
+        finally:
+            self.busy += 1
+            scope.waits = False
 
     def check_idle(self) -> None:
         """Park the run if all of its tasks wait; while they are being ended, fewer and fewer do."""

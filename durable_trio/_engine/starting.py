@@ -95,7 +95,10 @@ def start_child(
     input: Any,  # noqa: A002
     child_id: str,
 ) -> RunState:
-    """Hand over the start of a run for a step of another one, or find it."""
+    """Hand over the start of a run for a step of another one, or find it, whether it can go on or not."""
+    known = existing(engine, child_id)
+    if known is not None:
+        return known
     header = parent.header
     child, _ = enter(engine, workflow, input, child_id, header.queue, header.priority, parent=parent.id)
     return child

@@ -1,58 +1,333 @@
-"""Lets a run that has failed go on."""
+"""What can be done to a run from outside, besides cancelling it: retry, fork, pause, resume.
+
+Each act is a record in the run's journal. They come one at a time (``Engine.steering``), so that each finds
+on disk what the one before has left. A run that is read from the disk must not miss an act that is still on
+its way there: until then its key is ``touched``, and whoever is about to read it waits.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+import trio
+
+from durable_trio._definition.plan import Plan
+from durable_trio._engine.committer import Ledger
 from durable_trio._engine.forgetting import stored_now
 from durable_trio._engine.handle import Run
-from durable_trio._engine.recovery import go_on_from
+from durable_trio._engine.ids import check_id, id_of_key
+from durable_trio._engine.recovery import difference_to, go_on_from, load_seq
 from durable_trio._engine.run import RunState
-from durable_trio._errors import DefinitionError, InputError
-from durable_trio._info import STATUS_CODES, STATUS_NAMES
-from durable_trio._snapshot.records import Retried
-from durable_trio._snapshot.view import Journal
+from durable_trio._engine.starting import existing
+from durable_trio._errors import DefinitionError, InputError, RunBlocked
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES
+from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.records import (
+    FINISH,
+    OK,
+    Chosen,
+    Done,
+    Forked,
+    ForkMade,
+    Header,
+    Paused,
+    Record,
+    Resumed,
+    Retried,
+    Rewound,
+    Spread,
+)
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Stored
 
 _UNDONE = ("compensating", "compensated", "compensation_failed")
 
 
-async def retry(engine: Engine, run_id: str) -> Run:
+class _Known(NamedTuple):
+    """A run that is to go on, here or as another one, as it is recorded."""
+
+    stored: Stored
+    header: Header
+    plan: Plan
+    records: list[Record]
+
+
+# -- retry -------------------------------------------------------------------------------------------
+
+
+async def retry(engine: Engine, run_id: str, from_step: str | None, visit: int | None) -> Run:
     """See ``Engine.retry``."""
-    run = retry_now(engine, run_id)
-    await engine.committer.durable()
-    return Run(engine, run, created=False)
+    async with engine.steering:
+        engine.check_open()
+        run = retry_now(engine, run_id, from_step, visit)
+        await engine.committer.durable()
+        return Run(engine, run, created=False)
 
 
-def retry_now(engine: Engine, run_id: str) -> RunState:
+def retry_now(
+    engine: Engine, run_id: str, from_step: str | None = None, visit: int | None = None
+) -> RunState:
     """Hand over that a failed run goes on."""
-    engine.check_open()
     known = engine.live.get(run_id)
     stored = None if known is not None else stored_now(engine, run_id)
     status = known.status if known is not None else STATUS_NAMES[stored.status] if stored else "running"
     if status != "failed" or stored is None:
         undone = ", and what its steps did is undone: start another" if status in _UNDONE else ""
         raise InputError(f"run {run_id!r} is {status}; only a failed run can be retried{undone}")
-    header = engine.codec.decode_header(stored.header)
-    plan = engine.plans.get((header.workflow, header.version))
-    if plan is None:
-        raise DefinitionError(
-            f"run {run_id!r} belongs to workflow {header.workflow!r} version {header.version!r}, which "
-            "is not registered with this engine; give it in open_engine(..., workflows=[...])"
-        )
+    _, header, plan, records = _known(engine, stored)
+    act: Retried | Rewound
+    if from_step is None and visit is None:
+        act = Retried(engine.now())
+    else:
+        act = Rewound(*_point(Journal(records).points(), run_id, from_step, visit), engine.now())
+    journal = Journal([*records, act])
+    _check_fit(engine, header, plan, journal)
     run = RunState(
         engine, plan, header, stored.run, stored.workflow, seq=len(stored.rows), indexed=stored.status
     )
     engine.retried.add(stored.run)
-    retried = Retried(engine.now())
-    go_on_from(engine, run, Journal([*engine.codec.decode_rows(stored.rows), retried]))
+    go_on_from(engine, run, journal)
     run.begun = True
     admitted = engine.admission.enter(run)
     run.status = "running" if admitted else "pending"
     engine.live[run_id] = run
-    engine.committer.put(run, (engine.codec.encode(retried),), STATUS_CODES[run.status])
+    engine.committer.put(run, (engine.codec.encode(act),), STATUS_CODES[run.status])
     if admitted:
         engine.workers.take(run)
     return run
+
+
+def _known(engine: Engine, stored: Stored) -> _Known:
+    header = engine.codec.decode_header(stored.header)
+    plan = engine.plans.get((header.workflow, header.version))
+    if plan is None:
+        raise DefinitionError(
+            f"run {header.id!r} belongs to workflow {header.workflow!r} version {header.version!r}, which "
+            "is not registered with this engine; give it in open_engine(..., workflows=[...])"
+        )
+    return _Known(stored, header, plan, engine.codec.decode_rows(stored.rows))
+
+
+def _check_fit(engine: Engine, header: Header, plan: Plan, journal: Journal) -> None:
+    difference = difference_to(engine, header, plan, journal)
+    if difference is not None:
+        raise RunBlocked(f"run {header.id!r} cannot go on: {difference}")
+
+
+def _point(
+    points: list[tuple[str, int]], run_id: str, from_step: str | None, visit: int | None
+) -> tuple[str, int]:
+    """The visit of a node at the top level that was asked for.
+
+    Raises:
+        InputError: the run has not come there; names where it has been.
+    """
+    visits = [number for path, number in points if path == from_step]
+    if visits and (visit is None or visit in visits):
+        assert from_step is not None
+        return from_step, visits[-1] if visit is None else visit
+    where = ", ".join(dict.fromkeys(repr(path) for path, _ in points)) or "none"
+    if from_step is None:
+        raise InputError("visit= says which visit of a step; give from_step= too")
+    if visits:
+        raise InputError(
+            f"run {run_id!r} has no visit {visit!r} of {from_step!r} that counts; it has: "
+            f"{', '.join(map(str, visits))}"
+        )
+    raise InputError(
+        f"run {run_id!r} has not come to a step or block {from_step!r:.80} at the top level; it has come to: "
+        f"{where}"
+    )
+
+
+# -- fork --------------------------------------------------------------------------------------------
+
+
+async def fork(engine: Engine, run_id: str, from_step: str, id: str | None, visit: int | None) -> Run:  # noqa: A002
+    """See ``Engine.fork``."""
+    async with engine.steering:
+        engine.check_open()
+        alias = None
+        if id is not None:
+            alias = check_id(id)
+            known = existing(engine, id)
+            if known is not None:
+                await engine.committer.durable()
+                _check_origin(engine, id, run_id)
+                return Run(engine, known, created=False)
+        await engine.committer.durable()  # what has happened so far
+        engine.check_open()
+        run = _fork_now(engine, run_id, from_step, visit, alias)
+        await engine.committer.durable()
+        return Run(engine, run, created=True)
+
+
+def _check_origin(engine: Engine, fork_id: str, run_id: str) -> None:
+    """Raise InputError if the run is no fork of the other one."""
+    rows = engine.reader.load(fork_id).rows
+    origin = Journal(engine.reader.codec.decode_rows(rows)).forked_from
+    if origin != run_id:
+        what = "no fork" if origin is None else f"a fork of run {origin!r}"
+        raise InputError(f"the id {fork_id[:80]!r} belongs to a run that is {what}; choose another id")
+
+
+def _fork_now(
+    engine: Engine, run_id: str, from_step: str, visit: int | None, alias: bytes | None
+) -> RunState:
+    stored, old, plan, records = _known(engine, stored_now(engine, run_id))
+    journal = Journal(records)
+    points = _points(journal, plan)
+    path, number = _point(points, run_id, from_step, visit)
+    now = engine.now()
+    key = engine.keys()
+    new_id = id_of_key(key) if alias is None else alias.decode()
+    taken_over = [
+        *_before(journal, points[: points.index((path, number))]),
+        Forked(run_id, path, number, now),
+    ]
+    going_on = Journal(taken_over)
+    _check_fit(engine, old, plan, going_on)
+    header = Header(
+        new_id, old.workflow, old.version, plan.fingerprint, now, old.input, old.queue, old.priority
+    )
+    run = RunState(engine, plan, header, key, engine.numbers[plan.workflow])
+    go_on_from(engine, run, going_on)
+    wire = engine.codec.wire
+    encoded_header = engine.codec.encode(msgspec.structs.replace(header, input=wire(old.input)))
+    encoded = [engine.codec.encode(_wired(engine, record)) for record in taken_over]
+    admitted = engine.admission.enter(run)
+    run.status = "running" if admitted else "pending"
+    engine.live[new_id] = run
+    engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
+    _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
+    if admitted:
+        engine.committer.when_durable(partial(engine.workers.take, run))
+    return run
+
+
+def _points(journal: Journal, plan: Plan) -> list[tuple[str, int]]:
+    """The nodes at the top level that a run has come to, also the one that has no record yet."""
+    points = journal.points()
+    last = journal.done.get(points[-1]) if points else None
+    if last is None and points:
+        return points
+    if last is None:
+        following: str | None = plan.nodes[0].path
+    elif last.status != OK or last.next == FINISH:
+        following = None
+    else:
+        following = last.next or _after(plan, last.path)
+    if following is not None:
+        points.append((following, 1 + sum(path == following for path, _ in points)))
+    return points
+
+
+def _after(plan: Plan, path: str) -> str | None:
+    """The node behind another one at the top level; None if there is none."""
+    index = plan.index.get(path)
+    return None if index is None or index + 1 == len(plan.nodes) else plan.nodes[index + 1].path
+
+
+def _before(journal: Journal, points: list[tuple[str, int]]) -> list[Record]:
+    """What is recorded of some nodes at the top level, as far as their results depend on it."""
+    kept = set(points)
+    tables = (journal.chosen, journal.spread, journal.done)
+    return [
+        record
+        for table in tables
+        for (path, visit), record in table.items()
+        if (path.partition("/")[0], visit) in kept
+    ]
+
+
+def _wired(engine: Engine, record: Record) -> Record:
+    """A decoded record as it can be encoded again."""
+    if isinstance(record, Done):
+        return msgspec.structs.replace(record, data=engine.codec.wire(record.data))
+    if isinstance(record, Spread):
+        return msgspec.structs.replace(record, items=engine.codec.wire(record.items))
+    assert isinstance(record, Chosen | Forked)
+    return record
+
+
+def _note(engine: Engine, stored: Stored, note: bytes) -> None:
+    """Add a record to the journal of a run, whatever its state; nothing else of it changes."""
+    header = engine.reader.codec.decode_header(stored.header)
+    run = engine.live.get(header.id)
+    if run is None and stored.status < FIRST_ENDED_CODE:
+        run = engine.post.find(header.id)
+    if run is not None:
+        load_seq(engine, run)
+        run.put(note)
+    else:
+        ledger = Ledger(stored.run, stored.workflow, seq=len(stored.rows), indexed=stored.status)
+        engine.committer.put(ledger, (note,))
+    engine.touched.add(stored.run)
+    engine.committer.when_durable(partial(engine.touched.discard, stored.run))
+
+
+# -- pause and resume --------------------------------------------------------------------------------
+
+
+async def pause(engine: Engine, run_id: str) -> bool:
+    """See ``Engine.pause``."""
+    async with engine.steering:
+        run = await _under_way(engine, run_id, "paused")
+        if run.pause is not None:
+            return False
+        run.pause = trio.Event()
+        record = engine.codec.encode(Paused(engine.now()))
+        if _has_task(run):
+            run.put(record)  # it is set aside when all of its tasks have come to where a step would start
+        else:
+            engine.admission.discard(run)
+            engine.post.set_aside(run, record)
+        await engine.committer.durable()
+        return True
+
+
+async def resume(engine: Engine, run_id: str) -> bool:
+    """See ``Engine.resume``."""
+    async with engine.steering:
+        run = await _under_way(engine, run_id, "resumed")
+        paused = run.pause
+        if paused is None:
+            return False
+        run.pause = None
+        record = engine.codec.encode(Resumed(engine.now()))
+        at = run.header.at
+        if _has_task(run):
+            run.put(record)
+            paused.set()
+        elif at is not None and engine.post.is_too_early(run):
+            engine.post.schedule(run, at, None, None, record)
+        else:
+            engine.admission.discard(run)
+            engine.post.wake(run, record)
+        await engine.committer.durable()
+        return True
+
+
+async def _under_way(engine: Engine, run_id: str, done: str) -> RunState:
+    """A run that has not ended and can go on."""
+    engine.check_open()
+    run = await engine.post.unended(run_id)
+    engine.check_open()
+    if run is None or run.ending or run.stopped or run.status not in ("pending", "running", "waiting"):
+        if run is not None and run.status == "blocked":
+            raise RunBlocked(f"run {run_id!r} is blocked, and so it cannot be {done}: {run.reason}")
+        if run is None or run.ending:
+            how = "has ended"
+        else:
+            how = "is being cancelled" if run.stopped else f"is {run.status}"
+        raise InputError(f"run {run_id!r} {how}; only a run whose steps are still to come can be {done}")
+    load_seq(engine, run)
+    return run
+
+
+def _has_task(run: RunState) -> bool:
+    return run.scope is not None or run.status == "running"

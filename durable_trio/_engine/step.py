@@ -50,16 +50,14 @@ async def run_step(
             # The wall clock may have jumped while nobody ran; no wait is longer than the policy's.
             await _back_off(run, scope, min(failed.due - engine.now(), retry.max_backoff))
     while True:
-        if node.mode == "thread":
-            # Who waits for a thread has not been entered, and may yet be stopped.
-            await engine.limiter.acquire()
+        taken = await _take_places(run, node) if node.limited else ()
         try:
             await may_enter(run)
             scope.attempt = attempt
             came = await call_body(run, scope, base, what, node.timeout, body.way_to_call(engine, node))
         finally:
-            if node.mode == "thread":
-                engine.limiter.release()
+            for limiter in taken:
+                limiter.release()
         verdict = judged(run, scope, base, what, place, came)
         duration = engine.monotonic() - scope.begun
         if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
@@ -92,12 +90,34 @@ async def run_step(
     return Outcome(status, value, engine.codec.encode(done), next_, verdict.is_context, errors)
 
 
+async def _take_places(run: RunState, node: StepNode) -> list[trio.CapacityLimiter]:
+    """Wait for the places that the step's body needs. Who waits has not been entered, and may be stopped."""
+    engine = run.engine
+    while run.pause is not None:
+        await run.held()  # not with a place in the hand that others wait for
+    limiters = [engine.queues[node.queue]] if node.queue in engine.queues else []
+    if node.mode == "thread":
+        limiters.append(engine.limiter)
+    taken: list[trio.CapacityLimiter] = []
+    try:
+        for limiter in limiters:
+            await limiter.acquire()
+            taken.append(limiter)
+    except BaseException:
+        for limiter in taken:
+            limiter.release()
+        raise
+    return taken
+
+
 async def may_enter(run: RunState) -> None:
     """Pass if a body may be entered now; else wait for the cancellation that is on its way.
 
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
+    while run.pause is not None:
+        await run.held()
     if run.halted or run.engine.draining:
         await trio.sleep_forever()
     await trio.lowlevel.checkpoint_if_cancelled()

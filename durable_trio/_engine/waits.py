@@ -182,6 +182,8 @@ async def wait_until(run: RunState, scope: StepScope, due: float | None, *, stay
     while (left := due - run.engine.now()) > 0:
         with run.idling(scope, due, stay=stay):
             await trio.sleep(min(left, _LONGEST_SLEEP))
+    while run.pause is not None and not stay:
+        await run.held()
 
 
 async def receive(
@@ -193,6 +195,8 @@ async def receive(
     is over.
     """
     while True:
+        while run.pause is not None and not stay:
+            await run.held()
         letter = run.mailbox.take(kind, name)
         if letter is not None:
             return letter

@@ -28,6 +28,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
     plan = run.plan
     nodes = plan.nodes
     base = run.input
+    superseded = run.superseded
     visits: dict[int, int] = {}
     steps = 0
     index = 0
@@ -39,7 +40,11 @@ async def walk(run: RunState, scope: StepScope) -> None:
             reason = _endless(plan.max_visits, node.name)
             give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
-        visit = visits[index] = visits.get(index, 0) + 1
+        visit = visits.get(index, 0) + 1
+        if superseded:
+            while (node.path, visit) in superseded:
+                visit += 1
+        visits[index] = visit
         outcome = None if run.journal is None else replayed(run, node, base, visit)
         if outcome is not None:
             records = []
@@ -133,6 +138,7 @@ def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
     engine = run.engine
     codec = engine.codec
     run.compensating = ending
+    run.pause = None
     run.stopped = False
     run.status = "compensating"
     errors = codec.wire(ending.errors) if ending.errors else None

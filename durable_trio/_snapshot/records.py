@@ -28,8 +28,8 @@ LISTED = 7  # a map as a branch: data: the number of items; it passes on the lis
 RESULTS = 5  # a block without ``into``: list of [result key, branch path]; the context gains __results__
 
 # Which node this is (Done.kind); the names are what StepInfo.kind shows.
-STEP, PARALLEL, SEQUENCE, BRANCH, MAP, SLEEP, EVENT, INPUT = range(8)
-KIND_NAMES = ("step", "parallel", "sequence", "branch", "map", "sleep", "event", "input")
+STEP, PARALLEL, SEQUENCE, BRANCH, MAP, SLEEP, EVENT, INPUT, CHILD = range(9)
+KIND_NAMES = ("step", "parallel", "sequence", "branch", "map", "sleep", "event", "input", "child")
 
 FINISH = ""  # Done.next of a step that returned Finish
 
@@ -78,7 +78,7 @@ class Attempt(msgspec.Struct, array_like=True, tag=2):
 
 
 class Ended(msgspec.Struct, array_like=True, tag=3):
-    """The run reached its terminal state; nothing follows but a ``Retried``."""
+    """The run reached its terminal state; nothing follows but a ``Retried``, ``Rewound`` or ``ForkMade``."""
 
     status: int  # see STATUS_CODES
     at: float
@@ -105,7 +105,7 @@ class Waiting(msgspec.Struct, array_like=True, tag=6):
 
     path: str  # of the node; of a wait inside a step, the step's path, a slash, and what tells it apart
     visit: int
-    kind: int  # SLEEP, EVENT or INPUT; of a block, its own
+    kind: int  # SLEEP, EVENT or INPUT; of a block, its own; CHILD of a call with a timeout
     name: str | None  # of the event or the input
     started: float
     due: float | None  # when it times out or, for a sleep, when it is over; seconds since the epoch
@@ -173,6 +173,48 @@ class Failing(msgspec.Struct, array_like=True, tag=12):
     at: float
 
 
+class Rewound(msgspec.Struct, array_like=True, tag=13):
+    """The ended run goes on from a node at the top level: that visit, and all that came after, is superseded.
+
+    What is superseded stays in the journal. What runs in its place has visits of its own, and so keys of its
+    own: it is not another attempt.
+    """
+
+    path: str
+    visit: int
+    at: float
+
+
+class Forked(msgspec.Struct, array_like=True, tag=14):
+    """The records before this one were taken over from another run, which did what they tell of."""
+
+    run: str  # its id
+    path: str  # where this run goes on: a node at the top level
+    visit: int
+    at: float
+
+
+class ForkMade(msgspec.Struct, array_like=True, tag=15):
+    """Another run has been started from a recorded point of this one."""
+
+    run: str  # its id
+    path: str
+    visit: int
+    at: float
+
+
+class Paused(msgspec.Struct, array_like=True, tag=16):
+    """No step starts any more, until a ``Resumed``."""
+
+    at: float
+
+
+class Resumed(msgspec.Struct, array_like=True, tag=17):
+    """The paused run goes on."""
+
+    at: float
+
+
 Record = (
     Done
     | Attempt
@@ -186,6 +228,11 @@ Record = (
     | Compensated
     | ChildStarted
     | Failing
+    | Rewound
+    | Forked
+    | ForkMade
+    | Paused
+    | Resumed
 )
 
 # What a Message is (Message.kind).

@@ -1,27 +1,32 @@
 """What a run's header and records say, without the workflow's definition.
 
-``Journal`` is the index that a recovery needs: which outcomes still count. ``run_info`` is the fold that
-shows a run to a user: it applies every record in order, as the engine did when it wrote them. Both are one
-pass over the records; the fold shares unchanged values between contexts and costs a shallow copy per step.
+``run_info`` is the fold that shows a run to a user: it applies every record in order, as the engine did when
+it wrote them. It is one pass over the records (and one more for each time that the run was let go on from an
+earlier step), shares unchanged values between contexts, and costs a shallow copy per step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
+
+import msgspec
 
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import (
     FIRST_ENDED_CODE,
     STATUS_NAMES,
     CompensationInfo,
+    HistoryInfo,
     RunInfo,
     StepInfo,
     StepStatus,
 )
+from durable_trio._snapshot.journal import Journal, Visit, top_of
 from durable_trio._snapshot.records import (
     BRANCH,
+    CHILD,
     DELTA,
     KIND_NAMES,
     LISTED,
@@ -34,166 +39,26 @@ from durable_trio._snapshot.records import (
     SAME,
     SEQUENCE,
     VALUE,
-    Answered,
-    Attempt,
     CancelRequested,
-    ChildStarted,
-    Chosen,
     Compensated,
     Done,
-    Ended,
-    Failing,
+    Forked,
+    ForkMade,
     Header,
+    Paused,
     Record,
+    Resumed,
     Retried,
-    Spread,
-    Waiting,
+    Rewound,
 )
 from durable_trio._speedups.context import apply_delta
 from durable_trio._values import Err, Ok
 
 RESULTS_KEY: Final = "__results__"
 
-_Visit = tuple[str, int]  # path and visit
-_Detail = Waiting | Answered | Chosen | Spread | Compensated | ChildStarted
 _RELATIVE: Final = (SAME, DELTA, RESULTS, MAPPED, LISTED)
 _CHAINS: Final = (SEQUENCE, BRANCH)  # their parts get the context that the part before left
 NO_CONTEXT: Final = (VALUE, LISTED)  # what has such a form goes on as a branch's data, not as a context
-
-
-class Journal:
-    """What of a run's records still counts.
-
-    Attributes:
-        done: (path, visit) to the outcome, in the order in which they ended; an outcome that was not OK
-            is gone after a ``Retried``.
-        attempts: (path, visit) to the last failed attempt of a node that has no outcome yet.
-        cancel: set if the run is to be cancelled.
-        failing: set if the steps of the run are being undone, or were.
-        ended: set if the run has ended, and was not retried since.
-        waiting: (path, visit) to a wait that has begun and is not over.
-        answered: (path, visit) to how a wait inside a step that has no outcome yet was answered.
-        chosen: (path, visit) to the clause that a branch has taken.
-        spread: (path, visit) to what a map runs over.
-        compensated: (path, visit) to the compensation that has run for it, in order.
-        children: (path, visit, ref) to the id of the run that a step has started.
-        retried: when the run was last let go on after it had failed, or None.
-        updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
-    """
-
-    __slots__ = (
-        "answered",
-        "attempts",
-        "cancel",
-        "children",
-        "chosen",
-        "compensated",
-        "done",
-        "ended",
-        "failing",
-        "retried",
-        "spread",
-        "updated",
-        "waiting",
-    )
-
-    def __init__(self, records: Iterable[Record]) -> None:
-        self.done: dict[_Visit, Done] = {}
-        self.attempts: dict[_Visit, Attempt] = {}
-        self.cancel: CancelRequested | None = None
-        self.failing: Failing | None = None
-        self.ended: Ended | None = None
-        self.waiting: dict[_Visit, Waiting] = {}
-        self.answered: dict[_Visit, Answered] = {}
-        self.chosen: dict[_Visit, Chosen] = {}
-        self.spread: dict[_Visit, Spread] = {}
-        self.compensated: dict[_Visit, Compensated] = {}
-        self.children: dict[tuple[str, int, str], str] = {}
-        self.retried: float | None = None
-        self.updated = 0.0
-        for record in records:
-            self._add(record)
-
-    def _add(self, record: Record) -> None:
-        if isinstance(record, Done):
-            key = (record.path, record.visit)
-            self.done[key] = record
-            self.attempts.pop(key, None)
-            self.waiting.pop(key, None)
-            at = record.started + record.duration
-        elif isinstance(record, Attempt):
-            self.attempts[record.path, record.visit] = record
-            at = record.started + record.duration
-        elif isinstance(record, Ended):
-            self.ended = record
-            at = record.at
-        elif isinstance(record, CancelRequested):
-            self.cancel = record
-            at = record.at
-        elif isinstance(record, Failing):
-            self.failing = record
-            at = record.at
-        elif isinstance(record, Retried):
-            self._retry()
-            at = self.retried = record.at
-        else:
-            at = self._add_detail(record)
-        self.updated = max(self.updated, at)
-
-    def _add_detail(self, record: _Detail) -> float:
-        if isinstance(record, ChildStarted):
-            self.children[record.path, record.visit, record.ref] = record.child
-            return record.at
-        key = (record.path, record.visit)
-        if isinstance(record, Waiting):
-            self.waiting[key] = record
-            return record.started
-        if isinstance(record, Answered):
-            self.waiting.pop(key, None)
-            self.answered[key] = record
-        elif isinstance(record, Chosen):
-            self.chosen[key] = record
-        elif isinstance(record, Spread):
-            self.spread[key] = record
-        else:
-            self.compensated[key] = record
-            return record.started + record.duration
-        return record.at
-
-    def open_waits(self) -> Iterator[Waiting]:
-        """The waits that a run may be at: not those in what has ended without them, such as a step that took
-        too long.
-        """
-        for (path, visit), wait in self.waiting.items():
-            above = path.rpartition("/")[0]
-            while above and (above, visit) not in self.done:
-                above = above.rpartition("/")[0]
-            if not above:
-                yield wait
-
-    def _retry(self) -> None:
-        self.ended = self.failing = self.cancel = None
-        self.attempts.clear()
-        self.waiting.clear()
-        for key in [key for key, answered in self.answered.items() if answered.timed_out]:
-            del self.answered[key]  # as for a wait that is a node: what did not come is waited for anew
-        for key in [key for key, done in self.done.items() if done.status != OK]:
-            if not self._is_settled(*key):
-                del self.done[key]
-
-    @property
-    def over(self) -> Ended | Failing | None:
-        """Set if no step starts any more: how that came about."""
-        return self.ended or self.failing
-
-    def _is_settled(self, path: str, visit: int) -> bool:
-        """Whether a node above this one ended well: then its errors were dealt with there."""
-        while path:
-            path = path.rpartition("/")[0]
-            above = self.done.get((path, visit))
-            if above is not None and above.status == OK:
-                return True
-        return False
 
 
 def run_info(header: Header, records: Sequence[Record], status_code: int, *, with_steps: bool) -> RunInfo:
@@ -225,6 +90,8 @@ def _run_info(header: Header, records: Sequence[Record], status_code: int, with_
     fold = Fold(journal, header.input, _kinds(journal, records))
     if with_steps:
         steps = list(_steps(journal, fold))
+        if journal.superseded:
+            steps = _in_order([*_superseded(header, records), *steps], records)
     else:
         steps = []
         for done in journal.done.values():
@@ -248,8 +115,11 @@ def _run_info(header: Header, records: Sequence[Record], status_code: int, with_
         queue=header.queue,
         priority=header.priority,
         parent=header.parent,
+        paused=journal.paused,
+        forked_from=journal.forked_from,
         steps=steps,
         compensations=[_compensation(done) for done in journal.compensated.values()] if with_steps else [],
+        history=list(_history(records)) if with_steps else [],
     )
 
 
@@ -320,8 +190,8 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             due_at=None if over else _instant(attempt.due),
         )
     for wait in () if over else journal.open_waits():
-        if wait.kind == PARALLEL:
-            continue  # a block with a timeout: it shows when it ends
+        if wait.kind in (PARALLEL, CHILD):
+            continue  # a block or a call with a timeout: it shows when it ends
         yield StepInfo(
             path=wait.path,
             kind=KIND_NAMES[wait.kind],
@@ -331,6 +201,46 @@ def _steps(journal: Journal, fold: Fold) -> Iterator[StepInfo]:
             started_at=_instant(wait.started),
             due_at=_instant(wait.due) if wait.due is not None else None,
         )
+
+
+def _superseded(header: Header, records: Sequence[Record]) -> Iterator[StepInfo]:
+    """The steps that do not count any more, as they were when that was decided."""
+    for position, record in enumerate(records):
+        if isinstance(record, Rewound):
+            past = records[:position]
+            before, after = Journal(past), Journal(records[: position + 1])
+            gone = after.superseded - before.superseded
+            for step in _steps(before, Fold(before, header.input, _kinds(before, past))):
+                if top_of((step.path, step.visit)) in gone:
+                    yield msgspec.structs.replace(step, superseded=True)
+
+
+def _in_order(steps: list[StepInfo], records: Iterable[Record]) -> list[StepInfo]:
+    """The steps in the order in which they ended, those that have not at the end."""
+    ends = [(record.path, record.visit) for record in records if isinstance(record, Done)]
+    places = {end: place for place, end in enumerate(ends)}
+    return sorted(steps, key=lambda step: places.get((step.path, step.visit), len(ends)))
+
+
+def _history(records: Iterable[Record]) -> Iterator[HistoryInfo]:
+    for record in records:
+        if isinstance(record, CancelRequested):
+            yield HistoryInfo(at=_instant(record.at), act="cancelled", reason=record.reason)
+        elif isinstance(record, Retried):
+            yield HistoryInfo(at=_instant(record.at), act="retried")
+        elif isinstance(record, Rewound):
+            yield HistoryInfo(at=_instant(record.at), act="retried", step=record.path, visit=record.visit)
+        elif isinstance(record, Forked | ForkMade):
+            yield HistoryInfo(
+                at=_instant(record.at),
+                act="forked_from" if isinstance(record, Forked) else "forked",
+                step=record.path,
+                visit=record.visit,
+                run=record.run,
+            )
+        elif isinstance(record, Paused | Resumed):
+            act: Literal["paused", "resumed"] = "paused" if isinstance(record, Paused) else "resumed"
+            yield HistoryInfo(at=_instant(record.at), act=act)
 
 
 def _compensation(done: Compensated) -> CompensationInfo:
@@ -374,7 +284,7 @@ class Fold:
     def __init__(self, journal: Journal, base: dict[Any, Any], kinds: Mapping[str, int]) -> None:
         self._journal = journal
         self._kinds = kinds
-        self._next: dict[_Visit, dict[Any, Any] | None] = {}
+        self._next: dict[Visit, dict[Any, Any] | None] = {}
         self.context = base
 
     def add(self, done: Done) -> tuple[dict[Any, Any] | None, Any]:

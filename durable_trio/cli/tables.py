@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from durable_trio import Failure, RunInfo
+from durable_trio import Failure, HistoryInfo, RunInfo
 from durable_trio.cli.jsonable import dumps
 from durable_trio.cli.text import (
     count_text,
@@ -35,6 +35,14 @@ _DATA_LENGTH = 4000  # characters of a context that are shown
 _WIDE = 240  # columns where there is no terminal whose width would be the limit
 
 _Cells = tuple[str, ...]
+_ACTS = {
+    "cancelled": "cancelled",
+    "retried": "retried",
+    "paused": "paused",
+    "resumed": "resumed",
+    "forked": "forked, as",
+    "forked_from": "forked from",
+}
 _STYLES = {
     "completed": "green",
     "compensated": "yellow",
@@ -127,6 +135,8 @@ def print_run(info: RunInfo, target: Console) -> None:
         target.print(Text("\ncompensations, in the order in which they ran", style="bold"))
         for line in render(compensation_rows(info), utf8=utf8):
             target.print(line, no_wrap=True, overflow="ellipsis" if utf8 else "crop")
+    if info.history:
+        _print_section(target, "history", "\n".join(map(_act_line, info.history)))
     if isinstance(info.error, Failure) and info.error.traceback:
         _print_section(target, "traceback", safe_lines(info.error.traceback.rstrip()))
     _print_section(target, "input", _data(info.input, utf8=utf8))
@@ -148,6 +158,8 @@ def _fields(info: RunInfo) -> Iterator[tuple[str, str, str]]:
         yield "queue", f"{safe(info.queue)}, priority {info.priority}", ""
     if info.parent is not None:
         yield "parent", safe(info.parent), ""
+    if info.forked_from is not None:
+        yield "forked", f"from {safe(info.forked_from)}", ""
     for path, reason in info.errors.items():
         yield "error", f"{safe(path)}: {reason_text(reason, _REASON_WIDTH)}", "red"
     if info.error is not None and not info.errors:
@@ -162,7 +174,20 @@ def _status(info: RunInfo) -> str:
     if info.finished_at is not None or info.status == "blocked":
         return info.status
     at = "" if info.current_step is None else f", at {safe(info.current_step)}"
+    if info.paused:
+        at = f"{at}, paused"
     return f"{info.status}{at} (as recorded; a step under way has no record yet)"
+
+
+def _act_line(act: HistoryInfo) -> str:
+    words = [_moment(act.at), " ", _ACTS[act.act]]
+    if act.run is not None:
+        words.append(safe(act.run))
+    if act.step is not None:
+        visit = "" if act.visit in (None, 1) else f" (visit {act.visit})"
+        words.append(f"{'from' if act.run is None else 'at'} {safe(act.step)}{visit}")
+    line = " ".join(words)
+    return line if act.reason is None else f"{line}: {reason_text(act.reason, _REASON_WIDTH)}"
 
 
 def _print_section(target: Console, title: str, text: str) -> None:

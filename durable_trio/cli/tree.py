@@ -128,6 +128,8 @@ def _note(node: _Node, since: datetime | None) -> str:
     if step.status == "retrying":
         return _retry_note(step)
     parts = []
+    if step.superseded:
+        parts.append("superseded")
     if step.attempt > 1:
         parts.append(f"attempt {step.attempt}")
     if step.status != "ok":

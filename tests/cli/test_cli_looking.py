@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
+
+from durable_trio import Err, Workflow, open_engine
 
 
 @pytest.fixture
@@ -181,3 +185,30 @@ def test_a_terminal_that_is_not_utf8_is_no_error(process):
     assert shown.status == 0
     assert "  + validate" in shown.out
     assert process("list", env=env).status == 0
+
+
+def test_show_tells_what_was_done_to_a_run(cli, folder):
+    wf = Workflow("orders")
+    wf.step(lambda ctx: {"a": 1}, name="a", inline=True)
+    wf.step(lambda ctx: Err("broken"), name="b", inline=True)
+    wf.wait_for_event("go")
+
+    async def steer():
+        async with open_engine(folder / "durable-trio.lmdb", workflows=[wf]) as engine:
+            await (await engine.start(wf, id="r")).wait()
+            await (await engine.retry("r", "a")).wait()
+            await (await engine.fork("r", "b", id="f")).wait()
+            await engine.start(wf, id="later", at=datetime.now(UTC) + timedelta(days=1))
+            await engine.pause("later")
+
+    trio.run(steer)
+    out = cli("show", "r").out
+    history = [line.split(maxsplit=3)[3] for line in out.partition("\nhistory\n")[2].splitlines()[:2]]
+    assert history == ["retried from a", "forked, as f at b (visit 2)"]
+    assert "superseded" in out
+    out = cli("show", "f").out
+    assert "forked    from r\n" in out
+    assert "forked from r at b (visit 2)" in out
+    assert "waiting, paused" in cli("show", "later").out
+    shown = json.loads(cli("show", "r", "--json").out)
+    assert [act["act"] for act in shown["history"]] == ["retried", "forked"]

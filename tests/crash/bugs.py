@@ -15,8 +15,8 @@ import trio
 
 from durable_trio._engine import body, committer, engine, lifetime, parallel, recovery, run, step, walk
 from durable_trio._engine.body import Verdict
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import STEP, Done
-from durable_trio._snapshot.view import Journal
 from durable_trio._store import environment
 from durable_trio._store.seal import seal
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import trio
-from engine_helpers import Hold, interrupt, resume
+from engine_helpers import Hold, crash_image, interrupt, resume
+from waiting_helpers import reaches
 
 from durable_trio import Err, Ok, Retry, RunBlocked, RunCancelled, Workflow, open_engine
 
@@ -242,3 +243,99 @@ async def test_who_waits_for_a_run_that_is_found_to_be_blocked_is_told(disk, hol
         assert caught == []
         again.let_go()
     assert caught == [1]
+
+
+# -- runs that wait, and runs that were cancelled ---------------------------------------------------
+
+
+def waiter(version="1"):
+    wf = Workflow("waiter", version=version)
+    wf.wait_for_event("go")
+    return wf
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_run_that_waits_is_blocked_when_its_workflow_is_not_registered(disk, is_paused):
+    other = define(["x"], name="other")
+    async with open_engine(disk, workflows=[waiter(), other]) as engine:
+        for run_id in ("r", "s"):
+            await engine.start("waiter", id=run_id)
+            await reaches(engine, run_id)
+        if is_paused:
+            await engine.pause("r")
+    async with open_engine(disk, workflows=[other]) as engine:
+        assert {info.id for info in await engine.list(status="blocked")} == {"r", "s"}
+        assert await engine.list(status="waiting") == []
+        info = await engine.get("r")
+        assert info.status == "blocked"
+        with pytest.raises(RunBlocked):
+            await engine.send_event("r", "go")
+        assert "waiter" in (await engine.get("r")).error
+    async with open_engine(disk, workflows=[waiter(), other]) as engine:
+        assert await engine.resume("r") is is_paused
+        for run_id in ("r", "s"):
+            await engine.send_event(run_id, "go", 1)
+            assert await (await engine.start("waiter", id=run_id)).result() == {"go": 1}
+
+
+async def test_a_run_that_waits_is_blocked_when_its_version_is_not_registered(disk):
+    async with open_engine(disk, workflows=[waiter()]) as engine:
+        for run_id in ("r", "s"):
+            await engine.start("waiter", id=run_id)
+            await reaches(engine, run_id)
+    async with open_engine(disk, workflows=[waiter("2")]) as engine:
+        assert [info.status for info in await engine.list()] == ["blocked", "blocked"]
+        info = await engine.get("r")
+        assert info.status == "blocked"
+        assert "version '1'" in info.error
+        assert {info.id for info in await engine.list(status="blocked")} == {"r", "s"}
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+async def test_a_cancelled_run_ends_although_its_workflow_is_not_registered(disk, tmp_path, compensate):
+    hold, other = Hold(), define(["x"], name="other")
+    wf = Workflow("orders")
+    wf.compensation("undo", lambda ctx, result: None)
+
+    @wf.step(compensate="undo")
+    async def stays(ctx):
+        try:
+            await hold()
+        finally:
+            with trio.CancelScope(shield=True):
+                await hold()
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await engine.start(wf, id="r")
+        await hold.reached.wait()
+        assert await engine.cancel("r", "enough", compensate=compensate) is True
+        image = crash_image(disk, tmp_path / "image")
+        hold.let_go()
+    async with open_engine(image, workflows=[other]) as engine:
+        info = await reaches(engine, "r", "cancelled")
+        assert (info.error, info.finished_at is None) == ("enough", False)
+
+
+async def test_a_cancelled_run_with_something_to_undo_stays_blocked_until_it_can_be_undone(disk, tmp_path):
+    hold, undone, other = Hold(), [], define(["x"], name="other")
+    wf = Workflow("orders")
+    wf.compensation("undo", lambda ctx, result: undone.append(1))
+    wf.step(lambda ctx: ctx, name="done", inline=True, compensate="undo")
+
+    @wf.step
+    async def stays(ctx):
+        with trio.CancelScope(shield=True):
+            await hold()
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await engine.start(wf, id="r")
+        await hold.reached.wait()
+        await engine.cancel("r", compensate=True)
+        image = crash_image(disk, tmp_path / "image")
+        hold.let_go()
+    undone.clear()
+    async with open_engine(image, workflows=[other]) as engine:
+        assert (await engine.get("r")).status == "blocked"
+    async with open_engine(image, workflows=[wf]) as engine:
+        await reaches(engine, "r", "compensated")
+    assert undone == [1]

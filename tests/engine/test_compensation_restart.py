@@ -6,8 +6,19 @@ import pytest
 import trio
 import trio.testing
 from engine_helpers import Hold, crash_image, interrupt, resume
+from waiting_helpers import reaches
 
-from durable_trio import Err, Ok, RunFailed, Workflow, open_engine, sleep, step_info
+from durable_trio import (
+    Err,
+    Ok,
+    RunFailed,
+    Workflow,
+    open_engine,
+    sleep,
+    step_info,
+    wait_for_event,
+    wait_for_text,
+)
 
 MODES = ["sync", "async", "exit"]
 
@@ -261,3 +272,35 @@ async def test_a_retried_run_goes_on_after_a_restart_and_is_undone_when_it_fails
     info = await resume(disk, wf)
     assert hold.entered == 2
     assert (info.status, info.error, undone) == ("compensated", "again", [{"x": 1}])
+
+
+@pytest.mark.parametrize("kind", ["event", "input"])
+async def test_a_handler_may_wait_for_what_is_sent_to_the_run(disk, kind):
+    heard = []
+    wf = Workflow("trip")
+
+    @wf.compensation
+    async def undo(ctx, result):
+        heard.append(await wait_for_event("go") if kind == "event" else await wait_for_text("go"))
+        if len(heard) == 1:
+            await trio.sleep_forever()
+
+    wf.step(lambda ctx: ctx, name="a", inline=True, compensate="undo")
+    wf.step(lambda ctx: Err("broken"), name="b", inline=True)
+    for life in range(2):
+        async with open_engine(disk, workflows=[wf]) as engine:
+            run = await engine.start(wf, id="r")
+            if not life:
+                await reaches(engine, "r", "compensating")
+                if kind == "event":
+                    await engine.send_event("r", "go", "yes")
+                else:
+                    while not await engine.pending_inputs():
+                        await trio.lowlevel.checkpoint()
+                    await engine.provide_input("r", "go", "yes")
+                while not heard:
+                    await trio.lowlevel.checkpoint()
+                assert await engine.pending_inputs() == []
+            else:
+                assert (await run.wait()).status == "compensated"
+    assert heard == ["yes", "yes"]  # the answer is recorded: the second life does not wait again

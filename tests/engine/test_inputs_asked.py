@@ -309,3 +309,26 @@ async def test_an_answer_that_never_comes_fails_the_run(mock_clock):
             await engine.run(wf)
         assert failed.value.error.type == "durable_trio.WaitTimeout"
         assert "'name'" in failed.value.error.message
+
+
+async def test_the_limit_counts_questions(db):
+    many, none = Workflow("many"), Workflow("none")
+
+    @many.step
+    async def ask(ctx):
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(wait_for_text, f"q{number}")
+
+    none.wait_for_event("go")
+    async with open_engine(db, workflows=[many, none]) as engine:
+        for _ in range(2):
+            await engine.start(many)
+        for _ in range(5):
+            await engine.start(none)
+        while len(await engine.pending_inputs()) < 6:
+            await trio.lowlevel.checkpoint()
+        for limit in (1, 2, 3, 4, 6):
+            assert len(await engine.pending_inputs(limit=limit)) == limit
+        with pytest.raises(InputError):
+            await engine.pending_inputs(limit=0)

@@ -9,6 +9,7 @@ import pytest
 
 from durable_trio._errors import StoreCorrupt
 from durable_trio._info import STATUS_CODES, StepInfo
+from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import (
     CANCELLED,
     DELTA,
@@ -32,7 +33,7 @@ from durable_trio._snapshot.records import (
     Header,
     Retried,
 )
-from durable_trio._snapshot.view import RESULTS_KEY, Journal, data_of, run_info
+from durable_trio._snapshot.view import RESULTS_KEY, data_of, run_info
 from durable_trio._values import Err, Failure, Ok
 
 INPUT = {"id": 7, "items": [1]}
