@@ -20,6 +20,7 @@ import trio
 
 from durable_trio._context import StepScope, scope_of
 from durable_trio._definition.workflow import Workflow
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.handle import Run
 from durable_trio._engine.inputs import check_name
 from durable_trio._engine.recovery import load_seq
@@ -85,7 +86,10 @@ async def call_workflow(
     child, key = await _started(scope, workflow, input, ref)
     answered = run.mailbox.answered.get(key)
     if answered is None:
-        answered = _answer(run, key, await _outcome(run, child, bound))
+        outcome = await _outcome(run, child, bound)
+        if ARMED:
+            failpoint("child.ended")
+        answered = _answer(run, key, outcome)
     tag, value = answered.payload
     return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
 
@@ -128,7 +132,11 @@ async def _started(
     child = engine.start_child(run, workflow, given, child_id)
     if run.stopped:  # the body is on its way out, and shields itself
         engine.cancel_now(child, f"run {run.id!r}, which started it, was cancelled")
+    if ARMED:
+        failpoint("child.put")
     await engine.committer.durable()
+    if ARMED:
+        failpoint("child.durable")
     return child, (f"{scope.path}/__child:{ref}", scope.visit)
 
 

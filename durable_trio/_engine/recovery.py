@@ -53,6 +53,8 @@ async def recover(engine: Engine) -> None:
         engine.admission.enter(run)  # never refused
         engine.take_up(run)
     engine.admit()
+    if ARMED:
+        failpoint("recover.end")
 
 
 def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[Stored]]:
@@ -156,6 +158,8 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
         go_on_from(engine, run, journal)
+        if ARMED:
+            failpoint("recover.load")
     except StoreError as error:
         if engine.failure is not None:
             raise

@@ -140,6 +140,8 @@ def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
     errors = codec.wire(ending.errors) if ending.errors else None
     failing = codec.encode(Failing(codec.wire(ending.value), errors, engine.now()))
     engine.committer.put(run, [*records, failing], STATUS_CODES["compensating"])
+    if ARMED:
+        failpoint("failing.put")
 
 
 def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
