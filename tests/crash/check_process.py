@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .evidence import Evidence
-from .model import OK, Boot, Dump, Findings, Line
+from .check_endings import told_as_recorded
+from .model import OK, Answered, Boot, Done, Dump, Findings, Line
 
 
 def check_process(evidence: Evidence, findings: Findings) -> None:
@@ -38,7 +39,7 @@ def _check_terminated(evidence: Evidence, boot: Boot, findings: Findings) -> Non
     if received is None:
         return
     for line in lines:
-        if line.kind in {"enter", "into-enter"} and not _is_thread(evidence, line):
+        if line.kind in {"enter", "into-enter", "undo-enter"} and not _is_thread(evidence, line):
             findings.expect(
                 line.number < received.number,
                 24,
@@ -121,6 +122,11 @@ def _was_durable(line: Line, dump: Dump) -> bool:
         case "ack-start":
             return True
         case "ack-result":
-            return run.ended is not None and (run.status, run.result) == (line.value, line.more)
+            return told_as_recorded(line, run)
+        case "ack-send":
+            letters = {letter.whole for letter in run.letters}
+            return line.value in letters | {done.own for done in run.of(Done)} | {
+                answer.whole for answer in run.of(Answered)
+            }
         case _:
             return run.cancel is not None or run.ended is not None

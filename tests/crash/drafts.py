@@ -46,7 +46,7 @@ TREES = {
         Node("r/p", "step", "r", 0),
         Node("r/s", "sequence", "r", 1, children=("r/s/1", "r/s/2")),
         Node("r/s/1", "step", "r/s", 0),
-        Node("r/s/2", "step", "r/s", 1),
+        Node("r/s/2", "step", "r/s", 1, before="r/s/1"),
     ),
 }
 

@@ -102,7 +102,7 @@ def run_episode(job: Job, folder: Path) -> Report:
                 unfired.append(fault.before)
             else:
                 damaged.setdefault(victim, number)
-        life = Life(str(database), job.scenario, changed)
+        life = Life(str(database), job.scenario, changed, tuple(read_lines(journal)))
         boot = _boot(job, fault, life, number, journal)
         boots.append(boot)
         recoveries += any(run.ended is None for run in before.runs.values())
@@ -120,6 +120,9 @@ def run_episode(job: Job, folder: Path) -> Report:
         if image_of_fault(journal, boot.number).exists()
     }
     runs = {run.id: Expected(run.workflow, run.ends, digest(run.input)) for run in scenario.runs}
+    for found in dumps:
+        children = [run for run in found.runs.values() if run.parent is not None]
+        runs.update((run.id, Expected(run.workflow, is_child=True)) for run in children)
     lines = read_lines(journal)
     findings = check(Episode(_TREES, runs, boots, lines, dumps, damaged, faults))
     passed = _passed(journal, lines)
