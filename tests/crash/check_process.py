@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .evidence import Evidence
 from .check_endings import told_as_recorded
+from .evidence import Evidence
 from .model import OK, Answered, Boot, Done, Dump, Findings, Line
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import lmdb
 
 from durable_trio import StoreError
-from durable_trio._definition.nodes import Node as PlanNode
 from durable_trio._definition.nodes import (
     BranchNode,
     EventNode,
@@ -24,6 +23,7 @@ from durable_trio._definition.nodes import (
     SleepNode,
     StepNode,
 )
+from durable_trio._definition.nodes import Node as PlanNode
 from durable_trio._definition.plan import compile_plan
 from durable_trio._definition.workflow import Workflow
 from durable_trio._engine.reader import Reader
@@ -118,9 +118,10 @@ def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Reco
                     KIND_NAMES[record.kind],
                     NODE_STATUS_NAMES[record.status],
                     record.attempt,
-                    own(value, leaf) if known else None,
+                    _received(record, leaf) or (own(value, leaf) if known else None),
                     digest(value) if known else None,
                     record.next,
+                    record.started + record.duration,
                 )
             case stored_records.Attempt():
                 yield Attempt(record.path, record.visit, record.attempt, record.due)
@@ -132,6 +133,12 @@ def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Reco
                 yield model.Failing()
             case _:
                 yield _detail(record)
+
+
+def _received(record: stored_records.Done, leaf: str) -> str | None:
+    """What a wait has added to the context, by its name; it is told by the record alone."""
+    is_wait = KIND_NAMES[record.kind] in {"event", "input"} and record.status == stored_records.OK
+    return digest(record.data[leaf]) if is_wait and record.form == stored_records.DELTA else None
 
 
 def _detail(record: stored_records.Record) -> Record:

@@ -56,6 +56,7 @@ class Done(NamedTuple):
     own: str | None = None
     whole: str | None = None
     next: str | None = None
+    at: float | None = None  # when it ended, seconds since the epoch
 
 
 class Attempt(NamedTuple):
