@@ -53,6 +53,7 @@ async def recover(engine: Engine) -> None:
         engine.admission.enter(run)  # never refused
         engine.take_up(run)
     engine.admit()
+    engine.timers.begin()
     if ARMED:
         failpoint("recover.end")
 
