@@ -6,6 +6,8 @@ from .check_endings import told_as_recorded
 from .evidence import Evidence
 from .model import OK, Answered, Boot, Done, Dump, Findings, Line
 
+_ENTERS = {"enter", "into-enter", "undo-enter"}
+
 
 def check_process(evidence: Evidence, findings: Findings) -> None:
     """Each boot by itself."""
@@ -39,7 +41,7 @@ def _check_terminated(evidence: Evidence, boot: Boot, findings: Findings) -> Non
     if received is None:
         return
     for line in lines:
-        if line.kind in {"enter", "into-enter", "undo-enter"} and not _is_thread(evidence, line):
+        if line.kind in _ENTERS and not _is_thread(evidence, line):
             findings.expect(
                 line.number < received.number,
                 24,
@@ -53,7 +55,10 @@ def _check_terminated(evidence: Evidence, boot: Boot, findings: Findings) -> Non
 
 def _is_thread(evidence: Evidence, line: Line) -> bool:
     """A body in a thread writes its line a little after the engine has entered it."""
-    return line.run in evidence.episode.runs and evidence.node(line.run, line.path).mode == "thread"
+    path = line.path.partition("/!")[0]
+    if line.run not in evidence.episode.runs:
+        return False
+    return line.kind == "undo-enter" or evidence.node(line.run, path).mode == "thread"
 
 
 def _check_nothing_lost(evidence: Evidence, boot: Boot, findings: Findings) -> None:

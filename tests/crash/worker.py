@@ -47,13 +47,15 @@ def live(life: Life, effects: Effects) -> int:
     """Live until all runs have ended; gives the exit status."""
     effects.write("boot")
     try:
-        trio.run(_main, life, effects)
+        try:
+            trio.run(_main, life, effects)
+        finally:
+            effects.watchers.clear()
     except (StoreError, ExceptionGroup) as error:
         if isinstance(error, ExceptionGroup) and error.split(StoreError)[1] is not None:
             raise
         effects.write("error", value=repr(error))
         return STORE_ERROR
-    effects.watchers.clear()
     effects.write("exit")
     return 0
 
