@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
 
 _NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
+_LEFT = "the step that called it was cancelled"
 _CHILD = -1  # tells children from waits where a body's questions are counted
 
 
@@ -83,7 +84,7 @@ async def call_workflow(
     scope = scope_of("call_workflow")
     run: RunState = scope.run
     bound = None if timeout is None else seconds(timeout, "call_workflow(timeout=...)")
-    child, key = await _started(scope, workflow, input, ref)
+    child, key = await _started(scope, workflow, input, ref, called=True)
     answered = run.mailbox.answered.get(key)
     if answered is None:
         outcome = await _outcome(run, child, bound)
@@ -111,8 +112,28 @@ def descendants(engine: Engine, run: RunState) -> list[tuple[RunState, str]]:
     return found
 
 
+def abandon(run: RunState, path: str = "") -> None:
+    """Cancel what the steps at ``path`` and below have called in an earlier life of the run: they are over,
+    and have not been entered in this one, where they would have seen to that themselves.
+    """
+    journal = run.journal
+    if journal is None or not journal.called:
+        return
+    for (step, visit, ref), child_id in journal.children.items():
+        is_here = not path or step == path or step.startswith(f"{path}/")
+        if (
+            is_here
+            and child_id in journal.called
+            and (f"{step}/__child:{ref}", visit) not in journal.answered
+        ):
+            with suppress(RunNotFound, StoreCorrupt):  # its start was lost with the crash, or it is damaged
+                child = run.engine.post.find(child_id)
+                if child is not None:
+                    run.engine.cancel_now(child, _LEFT)
+
+
 async def _started(
-    scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None
+    scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None, *, called: bool = False
 ) -> tuple[RunState, tuple[str, int]]:
     run: RunState = scope.run
     engine = run.engine
@@ -125,7 +146,7 @@ async def _started(
     child_id = str(uuid.uuid5(_NAMESPACE, json.dumps([run.id, scope.path, scope.visit, ref])))
     if child_id not in run.children:
         # Before the child's own record: a child that is there is one that its parent knows of.
-        started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now())
+        started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now(), called)
         engine.check_startable(workflow, given)
         run.put(engine.codec.encode(started))
         run.children |= {child_id}
@@ -149,7 +170,7 @@ async def _outcome(run: RunState, child: RunState, bound: float | None) -> tuple
             return "ok", await Run(engine, child, created=False).result()
     except trio.Cancelled:
         if not engine.closing:
-            engine.cancel_now(child, "the step that called it was cancelled")
+            engine.cancel_now(child, _LEFT)
         raise
     except RunFailed as error:
         return "error", error.error

@@ -14,6 +14,7 @@ from durable_trio._definition.nodes import StepNode
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
+from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
@@ -97,6 +98,7 @@ def walk_off(run: RunState, scope: StepScope) -> None:
         if not run.undoes:
             finish = end
     else:
+        abandon(run)
         reason = Failure(type="TimeoutError", message=run.halt_cause)
         ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
     finish(run, ending, _interrupted(run, scope))

@@ -77,6 +77,7 @@ class Journal:
         spread: (path, visit) to what a map runs over.
         compensated: (path, visit) to the compensation that has run for it, in order.
         children: (path, visit, ref) to the id of the run that a step has started.
+        called: the ids of those among them that their steps wait for.
         retried: when the run was last let go on after it had failed, or None.
         updated: when the last thing happened, seconds since the epoch; 0.0 if there are no records.
     """
@@ -84,6 +85,7 @@ class Journal:
     __slots__ = (
         "answered",
         "attempts",
+        "called",
         "cancel",
         "children",
         "chosen",
@@ -109,6 +111,7 @@ class Journal:
         self.spread: dict[_Visit, Spread] = {}
         self.compensated: dict[_Visit, Compensated] = {}
         self.children: dict[tuple[str, int, str], str] = {}
+        self.called: set[str] = set()
         self.retried: float | None = None
         self.updated = 0.0
         for record in records:
@@ -143,6 +146,8 @@ class Journal:
     def _add_detail(self, record: _Detail) -> float:
         if isinstance(record, ChildStarted):
             self.children[record.path, record.visit, record.ref] = record.child
+            if record.called:
+                self.called.add(record.child)
             return record.at
         key = (record.path, record.visit)
         if isinstance(record, Waiting):

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 from durable_trio._engine._failpoints import NAMES
 
-from .bugs import BUGS
+from . import bugs, flow_bugs  # noqa: F401 - they register their bugs
 from .faults import Fault
 from .pool import Pool
 from .runner import Job
 from .scenarios import SCENARIOS
+from .seeding import BUGS
 
 Passed = dict[str, dict[str, int]]  # scenario to failpoint or operation to how often it is passed
 

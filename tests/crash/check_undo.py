@@ -26,6 +26,18 @@ def check_undo(evidence: Evidence, findings: Findings) -> None:
             _check_repetition(earlier, later, findings)
         _check_nothing_else(evidence, executions[0].enter, findings)
         _check_outcomes(evidence, run_id, executions, findings)
+    _check_cancelled(evidence, findings)
+
+
+def _check_cancelled(evidence: Evidence, findings: Findings) -> None:
+    """Who was told that a run is cancelled and undone finds it so."""
+    last = evidence.last()
+    for line in evidence.episode.lines:
+        run = last.get(line.run)
+        if line.kind != "ack-cancel" or not line.value or not line.more or run is None or run.ended is None:
+            continue
+        left = successes(evidence.tree(run.id), run) if not run.of(Failing) else []
+        findings.expect(not left, 18, run.id, "", "it was cancelled, and not undone as was told", line, left)
 
 
 def successes(tree: Tree, run: RunDump) -> list[Done]:

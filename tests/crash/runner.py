@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import bugs, damage
+from . import bugs, damage, flow_bugs  # noqa: F401 - they register their bugs
 from .bodies import RunSpec
 from .checker import check
 from .dumps import dump, read, tree_of
@@ -28,6 +28,7 @@ from .effects import read_lines
 from .faults import Fault, arm, image_of_fault
 from .model import Boot, Dump, Episode, Expected, Line, Tree
 from .scenarios import SCENARIOS, WORKFLOWS
+from .seeding import plant
 from .values import digest
 from .worker import STORE_ERROR, Life, live
 
@@ -181,7 +182,7 @@ def _child(job: Job, fault: Fault, life: Life, number: int, journal: Path) -> No
         if job.patience > 2:
             faulthandler.dump_traceback_later(job.patience - 1)
         effects = arm(fault, number, journal)
-        bugs.plant(job.bug, life.database)
+        plant(job.bug, life.database)
         status = live(life, effects)
     except BaseException:  # the only way out is the exit status
         traceback.print_exc()

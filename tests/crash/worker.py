@@ -157,4 +157,4 @@ async def _cancel(engine: Engine, effects: Effects, spec: RunSpec, reached: trio
         except DurableError as error:
             effects.write("ack-refused", spec.id, value=type(error).__name__)
         else:
-            effects.write("ack-cancel", spec.id, value=took_effect)
+            effects.write("ack-cancel", spec.id, value=took_effect, more=spec.undo)
