@@ -172,7 +172,11 @@ def extends_a_wait_inside_a_step_on_restart(_database: str) -> None:
     recovery.go_on_from = go_on_from
 
 
-@bug(13, scenario="crowd")
+@bug(
+    13,
+    scenario="story",
+    faults=(Fault("failpoint", "commit.end:#20-70"), Fault("failpoint", "commit.end:#9-40")),
+)
 def parks_past_the_due_time(_database: str) -> None:
     original = postoffice.PostOffice.park
 
@@ -417,9 +421,3 @@ def ends_well_although_a_compensation_failed(_database: str) -> None:
 @bug(18, scenario="trip", faults=())
 def does_not_compensate_a_cancelled_run(_database: str) -> None:
     engine.Engine._can_be_undone = lambda _self, _run: False
-
-
-@bug(18, scenario="trip", faults=())
-def runs_steps_of_a_run_that_it_undoes(_database: str) -> None:
-    """What is cancelled runs on for a while, next to what undoes it."""
-    run.RunState.halted = property(lambda _run: False)

@@ -188,7 +188,7 @@ STORY_RUNS = (
     ),
     RunSpec(
         "late", "story", 4,
-        {"think": "event:slow:5+event:slow:3!+until:3+all:x|y:4+any:u|v:4+ok", "fork": "z"}, at=6.0,
+        {"think": "event:slow:5+event:slow:3!+until:3+all:x|y:4+any:u|v:4+ok", "fork": "z"}, at=12.0,
         sends=(
             Send("slow", ("wait", "think"), after=5), Send("x", ("wait", "think")), Send("paid", ("return", "think"), after=5),
             Send("v", ("enter", "other"), after=1), Send("signed", ("return", "other"), "approval", 12),
