@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 from typing import NamedTuple
 
 from .evidence import Evidence
@@ -112,7 +113,7 @@ def _check_name(
     if any(len(messages) > 1 for messages in by_whole.values()):
         return  # answers that look the same cannot be told apart
     places = {message.line.value: message.line for message in sent}
-    for first, second in zip(there, there[1:], strict=False):
+    for first, second in pairwise(there):
         one, two = places.get(first.whole), places.get(second.whole)
         if one is not None and two is not None:
             findings.expect(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 from .evidence import Evidence, Execution, context_of
 from .model import OK, UNDONE, Compensated, Done, Ended, Failing, Findings, Line, RunDump, Tree
@@ -22,7 +23,7 @@ def check_undo(evidence: Evidence, findings: Findings) -> None:
             continue
         for execution in executions:
             _check_entry(evidence, execution, findings)
-        for earlier, later in zip(executions, executions[1:], strict=False):
+        for earlier, later in pairwise(executions):
             _check_repetition(earlier, later, findings)
         _check_nothing_else(evidence, executions[0].enter, findings)
         _check_outcomes(evidence, run_id, executions, findings)

@@ -21,7 +21,6 @@ from durable_trio._engine import (
     mailbox,
     postoffice,
     recovery,
-    run,
     waits,
     walk,
 )
