@@ -1,4 +1,6 @@
-"""Seeded bugs of steps, blocks and commits: each breaks the engine in one way, and names the invariants by which the checker must find it.
+"""Seeded bugs of steps, blocks and commits (of all else: ``flow_bugs``).
+
+Each breaks the engine in one way, and names the invariants by which the checker must find it.
 
 They are planted in the worker after the fork, in every boot. A bug that is not found fails its test, so that
 no check is trusted that was never seen to complain.

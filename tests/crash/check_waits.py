@@ -85,7 +85,7 @@ def _check_over(
 
 
 def _is_of_a_block(done: Done) -> bool:
-    """Whether it was its block's time that was over: then the failure is a TimeoutError, not a WaitTimeout."""
+    """Whether it was its block's time that was over, which is a TimeoutError and not a WaitTimeout."""
     return done.own is not None and "block" in done.own
 
 

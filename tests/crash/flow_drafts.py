@@ -1,7 +1,7 @@
 """Another episode made by hand in which all is well, with waits, a choice, a child and compensations.
 
-Run ``saga`` sleeps, chooses, waits for events inside a step and as a step, calls a child, fails, and is undone.
-It is killed in boot 0, before its second event has come.
+Run ``saga`` sleeps, chooses, waits for events inside a step and as a step, calls a child, fails, and is
+undone. It is killed in boot 0, before its second event has come.
 """
 
 from __future__ import annotations
