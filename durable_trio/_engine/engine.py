@@ -174,7 +174,9 @@ class Engine:
         at: datetime | None = None,
         parent: str | None = None,
     ) -> tuple[RunState, bool]:
-        self._check_open()
+        if parent is None or self.failure is not None:
+            # A step that is under way while the engine is left goes on to its end; its children begin later.
+            self._check_open()
         plan = self.plan_of(workflow)
         alias = None
         if id is not None:
