@@ -58,7 +58,7 @@ def starts_the_successor_before_the_commit(_database: str) -> None:
     run.RunState.recorded = recorded
 
 
-@bug(25, 1, scenario="race", faults=(Fault("shim", "M:#11-16:e:5"),))
+@bug(25, 1, scenario="race", faults=(Fault("shim", "M:#21-26:e:5"),))
 def acknowledges_a_failed_commit(_database: str) -> None:
     original = committer.Committer._landed
 
@@ -318,7 +318,7 @@ def forgets_a_cancellation(_database: str) -> None:
 
 @bug(19, 1, scenario="cancel", faults=())
 def completes_a_cancelled_run(_database: str) -> None:
-    async def cancel(self: engine.Engine, run_id: str, _reason: Any = None) -> bool:
+    async def cancel(self: engine.Engine, run_id: str, _reason: Any = None, **_options: Any) -> bool:
         await self.committer.durable()
         return run_id in self.live
 
