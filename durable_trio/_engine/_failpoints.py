@@ -28,7 +28,27 @@ NAMES = (
     "end.durable",  # the end is on disk; nobody has been told
     "commit.begin",  # the batch is gathered; the transaction has not begun
     "commit.end",  # the transaction is on disk; nobody has been woken
-    "recover.run",  # a run was found on opening
+    "wait.put",  # a wait's record, with its due time, is queued
+    "wait.over",  # its outcome is queued, and with it that its message leaves the mailbox
+    "park.begin",  # all tasks of a run waited and are out; that it is parked is not queued yet
+    "park.put",  # that it is parked, and its timer, is queued
+    "timer.fire",  # a timer is due; nothing has come of it yet
+    "wake.put",  # that a parked run is woken is queued
+    "wake.durable",  # it is on disk; the run has not been admitted
+    "message.put",  # a message is queued; no wait has seen it
+    "choice.put",  # which clause a branch takes is queued
+    "items.put",  # what a map runs over is queued
+    "child.put",  # a child's start is queued, behind its parent's record of it
+    "child.durable",  # it is on disk; the parent does not wait yet, and the child may end first
+    "child.ended",  # the parent has its child's end; that it has is not queued yet
+    "failing.put",  # that a run's steps are to be undone is queued
+    "failing.durable",  # it is on disk; what is to be undone has not been read
+    "undo.before",  # a compensation is about to be entered
+    "undo.put",  # its record is queued
+    "undo.durable",  # its record is on disk; the next one has not started
+    "recover.run",  # a run was found: on opening, or when its timer fires
+    "recover.end",  # all that opening finds is queued; nobody could start anything yet
+    "recover.load",  # the journal of a run that goes on, or was woken, is read
 )
 
 

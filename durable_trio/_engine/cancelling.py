@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.ending import end, give_up
 from durable_trio._engine.recovery import load_seq
 from durable_trio._engine.run import Ending, RunState
-from durable_trio._engine.walk import end, give_up
 from durable_trio._errors import RunBlocked, RunNotFound, StoreCorrupt
 from durable_trio._snapshot.records import CancelRequested
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ import trio
 
 from durable_trio._context import StepScope, scope_of
 from durable_trio._definition.workflow import Workflow
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.cancelling import cancel_now
 from durable_trio._engine.handle import Run
 from durable_trio._engine.inputs import check_name
 from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import check_startable, ended_run, start_child
 from durable_trio._engine.steering import retry_now
-from durable_trio._errors import RunBlocked, RunCancelled, RunFailed
+from durable_trio._errors import RunBlocked, RunCancelled, RunFailed, RunNotFound, StoreCorrupt
 from durable_trio._retry import seconds
 from durable_trio._snapshot.records import CHILD, Answered, ChildStarted, Waiting
 from durable_trio._speedups.context import thaw
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
 
 _NAMESPACE = uuid.UUID("6f2f3a0e-6f0b-5c0d-9a35-0d3a5b8d7c11")  # of the ids of children; never changed
+_LEFT = "the step that called it was cancelled"
 _CHILD = -1  # tells children from waits where a body's questions are counted
 
 
@@ -87,17 +90,40 @@ async def call_workflow(
     scope = scope_of("call_workflow")
     run: RunState = scope.run
     bound = None if timeout is None else seconds(timeout, "call_workflow(timeout=...)")
-    child, key = await _started(scope, workflow, input, ref)
+    child, key = await _started(scope, workflow, input, ref, called=True)
     answered = run.mailbox.answered.get(key)
     if answered is None:
         child = await _let_go_on(run, child, key)
-        answered = _answer(run, key, await _outcome(run, child, bound, key))
+        outcome = await _outcome(run, child, bound, key)
+        if ARMED:
+            failpoint("child.ended")
+        answered = _answer(run, key, outcome)
     tag, value = answered.payload
     return Ok(thaw(value)) if tag == "ok" else Err(thaw(value))
 
 
+def abandon(run: RunState, path: str = "") -> None:
+    """Cancel what the steps at ``path`` and below have called in an earlier life of the run: they are over,
+    and have not been entered in this one, where they would have seen to that themselves.
+    """
+    journal = run.journal
+    if journal is None or not journal.called:
+        return
+    for (step, visit, ref), child_id in journal.children.items():
+        is_here = not path or step == path or step.startswith(f"{path}/")
+        if (
+            is_here
+            and child_id in journal.called
+            and (f"{step}/__child:{ref}", visit) not in journal.answered
+        ):
+            with suppress(RunNotFound, StoreCorrupt):  # its start was lost with the crash, or it is damaged
+                child = run.engine.post.find(child_id)
+                if child is not None:
+                    cancel_now(child, _LEFT)
+
+
 async def _started(
-    scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None
+    scope: StepScope, workflow: Workflow | str, given: Any, ref: str | None, *, called: bool = False
 ) -> tuple[RunState, tuple[str, int]]:
     run: RunState = scope.run
     engine = run.engine
@@ -113,14 +139,18 @@ async def _started(
     child_id = str(uuid.uuid5(_NAMESPACE, json.dumps([run.id, scope.path, scope.visit, ref])))
     if child_id not in run.children:
         # Before the child's own record: a child that is there is one that its parent knows of.
-        started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now())
+        started = ChildStarted(scope.path, scope.visit, ref, child_id, engine.now(), called)
         check_startable(engine, workflow, given)
         run.put(engine.codec.encode(started))
         run.children |= {child_id}
     child = start_child(engine, run, workflow, given, child_id)
     if run.stopped:  # the body is on its way out, and shields itself
         cancel_now(child, f"run {run.id!r}, which started it, was cancelled")
+    if ARMED:
+        failpoint("child.put")
     await engine.committer.durable()
+    if ARMED:
+        failpoint("child.durable")
     return child, (f"{scope.path}/__child:{ref}", scope.visit)
 
 
@@ -163,7 +193,7 @@ async def _outcome(
             return "ok", await _result(engine, child)
     except trio.Cancelled:
         if not engine.closing:
-            cancel_now(child, "the step that called it was cancelled")
+            cancel_now(child, _LEFT)
         raise
     except RunFailed as error:
         return "error", error.error

@@ -8,6 +8,7 @@ from typing import Any
 from durable_trio._context import StepScope
 from durable_trio._definition.nodes import BranchNode, Clause, Node
 from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.chain import run_chain
 from durable_trio._engine.dispatch import KINDS, handles
@@ -31,6 +32,8 @@ async def run_branch(
             return failed_question(run, scope, node, visit, chosen)
         clause = chosen
         run.put(run.engine.codec.encode(Chosen(node.path, visit, clause.label, run.engine.now())))
+        if ARMED:
+            failpoint("choice.put")
         await run.recorded()  # a step of a clause that a crash would have chosen otherwise must not begin
     inner = Place.CHAIN if place is Place.BRANCH else place
     return await run_chain(run, scope, node, clause.nodes, base, visit, inner)

@@ -19,11 +19,12 @@ import trio
 from durable_trio._context import StepScope
 from durable_trio._definition.nodes import Handler, StepNode
 from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Verdict
 from durable_trio._engine.dispatch import KINDS
+from durable_trio._engine.ending import end
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._engine.step import call_body, may_enter
-from durable_trio._engine.walk import end
 from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import OK, STEP, Compensated
 from durable_trio._snapshot.view import Fold
@@ -52,6 +53,8 @@ async def compensate(run: RunState, scope: StepScope) -> None:
     assert ending is not None
     run.at = run.journal = None
     await engine.committer.durable()
+    if ARMED:
+        failpoint("failing.durable")
     successes, outcomes = await engine.reader.call(_recorded, run)
     while successes:
         outcomes.append(await _undo(run, scope, successes.pop()))
@@ -118,7 +121,11 @@ async def _undo(run: RunState, scope: StepScope, success: _Success) -> int:
         verdict.data,
     )
     run.put(engine.codec.encode(done))
+    if ARMED:
+        failpoint("undo.put")
     await engine.committer.durable()
+    if ARMED:
+        failpoint("undo.durable")
     return verdict.status
 
 
@@ -126,6 +133,8 @@ async def _attempt(run: RunState, scope: StepScope, success: _Success, attempt: 
     engine, handler = run.engine, success.handler
     await may_enter(run)
     scope.attempt = attempt
+    if ARMED:
+        failpoint("undo.before")
     what = f"compensation {handler.name!r} of step {success.path!r}"
     call = partial(body.call_handler, engine, handler, success.result)
     came = await call_body(run, scope, success.given, what, None, call)

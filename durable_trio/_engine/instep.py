@@ -19,6 +19,7 @@ import trio
 
 from durable_trio._context import StepScope, scope_of
 from durable_trio._definition.checks import LONGEST_WAIT
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Post
 from durable_trio._engine.inputs import check_name
 from durable_trio._engine.mailbox import Letter
@@ -250,6 +251,8 @@ class _Wait:
             begun = Waiting(*self.key, kind, name, engine.now(), due, asked)
             run.mailbox.waiting[self.key] = begun
             run.put(engine.codec.encode(begun))
+            if ARMED:
+                failpoint("wait.put")
             engine.committer.soon()
         self.due = begun.due
 
@@ -280,6 +283,8 @@ class _Wait:
         record = Answered(*self.key, engine.now(), over, wire)
         post = None if letter is None else Post(taken=(letter.number,))
         engine.committer.put(self.run, (engine.codec.encode(record),), post=post)
+        if ARMED:
+            failpoint("wait.over")
         engine.committer.soon()
         record.payload = payload
         self.answered = self.run.mailbox.answered[self.key] = record

@@ -9,6 +9,7 @@ from typing import Any, overload
 from durable_trio._context import StepScope
 from durable_trio._definition.nodes import MapNode, StepNode
 from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.choice import failed_question
 from durable_trio._engine.dispatch import handles
@@ -77,6 +78,8 @@ async def _find_items(
         stored = codec.wire(items)
     key = node.over if isinstance(node.over, str) else None
     run.put(codec.encode(Spread(node.path, visit, stored, len(items), run.engine.now(), key)))
+    if ARMED:
+        failpoint("items.put")
     if stored is not None:
         await run.recorded()  # no item may be taken up that a crash would have numbered otherwise
     return items  # type: ignore[no-any-return]  # a list or a tuple, as was checked

@@ -23,6 +23,7 @@ from durable_trio._definition.nodes import MapNode, Node, ParallelNode, StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
+from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import KINDS, handles, run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
@@ -330,6 +331,7 @@ class Block:
     def _put_unfinished(self, index: int, status: int, scope: StepScope | None) -> None:
         run, node = self._run, self._node
         child = self._branches[index]
+        abandon(run, child.path)
         if scope is not None and not scope.attempt and isinstance(child, StepNode):
             status, scope = NEVER_STARTED, None  # its task had begun; its body was not entered
         attempt = scope.attempt if scope is not None else 0

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.recovery import taken_over
@@ -51,6 +52,8 @@ class PostOffice:
             self.set_aside(run)
             return
         engine = self._engine
+        if ARMED:
+            failpoint("park.begin")
         run.status = "waiting"
         run.parking = False
         run.journal = None
@@ -58,6 +61,8 @@ class PostOffice:
         old_timer = run.timer if run.timer != timer else None
         run.timer = timer
         engine.committer.put(run, (), _WAITING, post=Post(timer=timer, old_timer=old_timer))
+        if ARMED:
+            failpoint("park.put")
         if run.roused:
             self.wake(run)
             return
@@ -87,6 +92,8 @@ class PostOffice:
         run.status = "waiting"
         run.timer = milliseconds(at)
         self._engine.committer.put(run, records, _WAITING, header, alias, Post(timer=run.timer))
+        if ARMED:
+            failpoint("start.put")
         self._engine.timers.set(at)
 
     def settle_down(self, run: RunState) -> None:
@@ -124,6 +131,8 @@ class PostOffice:
         run.status = "pending"
         run.roused = False
         engine.committer.put(run, records, _PENDING, post=Post(old_timer=run.timer))
+        if ARMED:
+            failpoint("wake.put")
         run.timer = None
         engine.committer.when_durable(partial(self._admit, run))
 
@@ -133,6 +142,8 @@ class PostOffice:
         self._engine.live[run.id] = run
 
     def _admit(self, run: RunState) -> None:
+        if ARMED:
+            failpoint("wake.durable")
         if run.stopped or run.pause is not None:
             return  # cancelled meanwhile, and its end is on its way; or it is to be resumed first
         if run.key in self._engine.touched:
@@ -149,6 +160,8 @@ class PostOffice:
     def ring(self, key: bytes, instant: int) -> None:
         """A timer fires."""
         engine = self._engine
+        if ARMED:
+            failpoint("timer.fire")
         try:
             stored = engine.store.load(key, with_rows=False)
             header = None if stored is None else engine.reader.codec.decode_header(stored.header)
@@ -225,6 +238,8 @@ class PostOffice:
         number = self._number
         encoded = engine.codec.encode(Message(kind, name, engine.codec.wire(payload), engine.now()))
         engine.committer.put(run, (), post=Post(messages=((number, encoded),)))
+        if ARMED:
+            failpoint("message.put")
         run.mailbox.add(kind, name, Letter(number, payload))
         if run.parking:
             run.roused = True

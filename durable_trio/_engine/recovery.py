@@ -15,9 +15,9 @@ import trio
 from durable_trio._definition.outline import explain_difference
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.ending import end
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import Ending, RunState
-from durable_trio._engine.walk import end
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.journal import Journal
@@ -64,6 +64,9 @@ async def recover(engine: Engine) -> None:
     if engine.requests is not None:
         await engine.requests.begin()
     engine.admit()
+    engine.timers.begin()
+    if ARMED:
+        failpoint("recover.end")
 
 
 def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[Stored]]:
@@ -223,6 +226,8 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
         go_on_from(engine, run, journal)
+        if ARMED:
+            failpoint("recover.load")
     except StoreError as error:
         if engine.failure is not None:
             raise

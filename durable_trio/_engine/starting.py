@@ -29,7 +29,9 @@ def enter(
     parent: str | None = None,
 ) -> tuple[RunState, bool]:
     """Hand over the start of a run, or find the one that has this id; True if it is a new one."""
-    engine.check_open()
+    if parent is None or engine.failure is not None:
+        # A step that is under way while the engine is left goes on to its end; its children begin later.
+        engine.check_open()
     plan = engine.plan_of(workflow)
     alias = None
     if id is not None:

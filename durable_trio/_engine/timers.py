@@ -33,6 +33,14 @@ class Timers:
         self._engine = engine
         self._next = math.inf  # seconds since the epoch, at or before the nearest due time
         self._sooner = trio.Event()
+        self._may_fire = trio.Event()
+
+    def begin(self) -> None:
+        """The runs that had not ended are all found.
+
+        Not before: a run that was woken while they are being looked for would be found once more.
+        """
+        self._may_fire.set()
 
     def set(self, due: float) -> None:
         """A timer has been put into the index."""
@@ -43,6 +51,7 @@ class Timers:
     async def run(self) -> None:
         """Runs until cancelled."""
         engine = self._engine
+        await self._may_fire.wait()
         while True:
             self._sooner = trio.Event()
             nearest = await engine.reader.call(lambda: engine.store.timers(limit=1))
@@ -70,6 +79,10 @@ class Timers:
                 return
 
     async def _durable(self) -> None:
+        if self._engine.closing:
+            await (
+                trio.sleep_forever()
+            )  # perhaps nothing is committed any more; this task is about to be ended
         try:
             await self._engine.committer.durable()
         except StoreError:

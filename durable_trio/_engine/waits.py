@@ -19,6 +19,7 @@ from durable_trio._context import StepScope
 from durable_trio._definition.checks import LONGEST_WAIT
 from durable_trio._definition.nodes import EventNode, InputNode, Node, SleepNode
 from durable_trio._engine import body
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.choice import failed_question
 from durable_trio._engine.committer import Post
@@ -117,6 +118,8 @@ def _begin(
 ) -> Waiting:
     waiting = Waiting(node.path, visit, KINDS[node.kind], name, scope.started, due, spec)
     run.put(run.engine.codec.encode(waiting))
+    if ARMED:
+        failpoint("wait.put")
     run.engine.committer.soon()
     return waiting
 
@@ -168,6 +171,8 @@ def _over(
     )
     post = None if letter is None else Post(taken=(letter.number,))
     run.engine.committer.put(run, (run.engine.codec.encode(done),), post=post)
+    if ARMED:
+        failpoint("wait.over")
     scope.path = None
     errors = None if status == OK else {node.path: value}
     return Outcome(status, value, b"", errors=errors)

@@ -8,15 +8,15 @@ node runs. That is all there is to recovery: no user code is replayed, and none 
 from __future__ import annotations
 
 from durable_trio._context import StepScope
-from durable_trio._definition.nodes import StepNode
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
+from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import run_node
+from durable_trio._engine.ending import end, give_up
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
-from durable_trio._info import STATUS_CODES
-from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done, Ended, Failing
+from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done
 from durable_trio._values import Failure
 
 
@@ -100,6 +100,7 @@ def walk_off(run: RunState, scope: StepScope) -> None:
         if not run.undoes:
             finish = end
     else:
+        abandon(run)
         reason = Failure(type="TimeoutError", message=run.halt_cause)
         ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
     finish(run, ending, _interrupted(run, scope))
@@ -124,38 +125,3 @@ def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
         engine.codec.wire(failure),
     )
     return [engine.codec.encode(record)]
-
-
-def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
-    """End a run that has failed or is cancelled; if steps of its workflow can be undone, that comes first.
-
-    Whether there is anything to undo is found out when the run is ``compensating``.
-    """
-    nodes = run.plan.by_path.values()
-    if not any(isinstance(node, StepNode) and node.compensate is not None for node in nodes):
-        end(run, ending, records)
-        return
-    engine = run.engine
-    codec = engine.codec
-    run.compensating = ending
-    run.pause = None
-    run.stopped = False
-    run.status = "compensating"
-    errors = codec.wire(ending.errors) if ending.errors else None
-    failing = codec.encode(Failing(codec.wire(ending.value), errors, engine.now()))
-    engine.committer.put(run, [*records, failing], STATUS_CODES["compensating"])
-
-
-def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
-    """Hand over the terminal state; those who wait are told when it is on disk, in every mode."""
-    engine = run.engine
-    codec = engine.codec
-    run.ending = ending
-    reason = None if ending.status == "completed" else codec.wire(ending.value)
-    errors = codec.wire(ending.errors) if ending.errors else None
-    code = STATUS_CODES[ending.status]
-    records.append(codec.encode(Ended(code, engine.now(), reason, errors)))
-    engine.committer.put(run, records, code)
-    if ARMED:
-        failpoint("end.put")
-    engine.committer.when_durable(run.has_ended)

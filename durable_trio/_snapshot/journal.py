@@ -52,6 +52,7 @@ class Journal:
         spread: (path, visit) to what a map runs over.
         compensated: (path, visit) to the compensation that has run for it, in order.
         children: (path, visit, ref) to the id of the run that a step has started.
+        called: the ids of those among them that their steps wait for.
         retried: when the run was last let go on after it had failed, or None.
         unheard: (path, visit) of the calls of children that had answered with an error by then.
         superseded: (path, visit) of the nodes at the top level that were when the run was let go on from an
@@ -65,6 +66,7 @@ class Journal:
     __slots__ = (
         "answered",
         "attempts",
+        "called",
         "cancel",
         "children",
         "chosen",
@@ -95,6 +97,7 @@ class Journal:
         self.spread: dict[Visit, Spread] = {}
         self.compensated: dict[Visit, Compensated] = {}
         self.children: dict[tuple[str, int, str], str] = {}
+        self.called: set[str] = set()
         self.retried: float | None = None
         self.unheard: set[Visit] = set()
         self.superseded: set[Visit] = set()
@@ -150,6 +153,8 @@ class Journal:
     def _add_detail(self, record: _Detail) -> float:
         if isinstance(record, ChildStarted):
             self.children[record.path, record.visit, record.ref] = record.child
+            if record.called:
+                self.called.add(record.child)
             return record.at
         key = (record.path, record.visit)
         if isinstance(record, Waiting):

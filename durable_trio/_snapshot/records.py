@@ -155,7 +155,7 @@ class Compensated(msgspec.Struct, array_like=True, tag=10):
     reason: Any = None
 
 
-class ChildStarted(msgspec.Struct, array_like=True, tag=11):
+class ChildStarted(msgspec.Struct, array_like=True, tag=11, repr_omit_defaults=True):
     """A step has started another run."""
 
     path: str  # of the step
@@ -163,6 +163,7 @@ class ChildStarted(msgspec.Struct, array_like=True, tag=11):
     ref: str
     child: str  # its id
     at: float
+    called: bool = False  # the step waits for its end, and it does not outlive the step
 
 
 class Failing(msgspec.Struct, array_like=True, tag=12):

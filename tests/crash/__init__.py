@@ -5,13 +5,16 @@ The way of one *episode*:
 ``runner``     a warm process that has imported everything; per boot it forks a child ...
 ``worker``     ... which opens the engine on the database, starts the scenario's runs and waits for their ends
 ``bodies``     what the steps do: a script says how each attempt ends; each execution returns another value
-``scenarios``  the workflows and the runs of each scenario
+``asking``     what they ask for in between: waits, people, other runs
+``scenarios``  the workflows and the runs of each scenario; those that wait, choose and undo are in ``flows``
+``senders``    who sends events and answers, before, while and after they are waited for
 ``effects``    the effects journal: one ``os.write`` per line to an ``O_APPEND`` file, which no SIGKILL loses
 ``faults``     how a boot ends: a failpoint, a line of the journal, a moment, a write (``shim.c``), SIGTERM
 ``dumps``      what is on the disk after each boot, from a copy that nothing has recovered yet
 ``model``      the episode as plain data
+``drafts``     episodes made by hand, for the checker's own tests; also ``flow_drafts``
 ``checker``    a pure function from that data to violations; ``check_*`` hold the invariants by number
-``bugs``       seeded bugs of the engine: each must be found
+``seeding``    how a bug of the engine is seeded; ``bugs`` and ``flow_bugs`` are those that must be found
 ``campaign``   which episodes make up the suite, and the processes that run them
 
 ``python -m tests.crash --minutes 10`` runs random episodes for as long as one likes.

@@ -16,6 +16,8 @@ hang      waits longer than its timeout
 goto:n    (goto:checks:3) jumps there while the visit's number is below 3; then ok
 finish    finishes the run
 ========= =====================================================================================
+
+What a body asks for before that is written in front of the act (see ``asking``): ``"sleep:5+raise:1"``.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+import uuid
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import trio
 
 from durable_trio import CurrentStep, Err, Finish, Goto, Ok, step_info
 
+from .asking import Asker
 from .effects import Effects
 from .values import digest, sample
 
@@ -42,6 +47,22 @@ class Mishap(Exception):
     """What a body raises."""
 
 
+class Send(NamedTuple):
+    """A message to a run.
+
+    Attributes:
+        name: of the event or the input.
+        at: kind and step's name of the line of the journal at which it is sent.
+        kind: ``event``, or that of an input.
+        after: milliseconds to let pass before that.
+    """
+
+    name: str
+    at: tuple[str, str]
+    kind: str = "event"
+    after: float = 0.0
+
+
 class RunSpec(NamedTuple):
     """A run of a scenario.
 
@@ -50,6 +71,9 @@ class RunSpec(NamedTuple):
         script: name of a step or block to its act.
         ends: the statuses in which it may end.
         cancel: kind and step's name of the line of the journal at which it is cancelled.
+        undo: what it did is undone then.
+        at: so many milliseconds after it is asked for, it may begin.
+        sends: what is sent to it, in order.
     """
 
     id: str
@@ -58,11 +82,15 @@ class RunSpec(NamedTuple):
     script: Mapping[str, str] = {}
     ends: tuple[str, ...] = ("completed",)
     cancel: tuple[str, str] | None = None
+    undo: bool = False
+    at: float | None = None
+    sends: tuple[Send, ...] = ()
 
     @property
     def input(self) -> dict[str, Any]:
         """What it is started with."""
-        return {"seed": self.seed, "bag": {"list": [], "set": {1, 2}}, "id": self.id}
+        items = [{"number": number} for number in range(4)]
+        return {"seed": self.seed, "bag": {"list": [], "set": {1, 2}}, "id": self.id, "items": items}
 
 
 class Stage:
@@ -71,11 +99,22 @@ class Stage:
     effects: Effects
     runs: dict[str, RunSpec]
     fuses: dict[str, trio.Event]
+    names: dict[str, str]  # a child's id to its name in the scenario
 
     def set(self, effects: Effects, runs: dict[str, RunSpec]) -> None:
         self.effects = effects
         self.runs = runs
         self.fuses = defaultdict(trio.Event)
+        self.names = {}
+
+    def spec_of(self, run: str, ctx: Any) -> RunSpec:
+        """What a run is; a child is known by the name in its input."""
+        if run in self.runs:
+            return self.runs[run]
+        if run not in self.names:
+            self.names[run] = ctx["id"]
+            self.effects.write("named", run, value=ctx["id"])
+        return self.runs[self.names[run]]
 
 
 stage = Stage()
@@ -87,10 +126,11 @@ class Scene:
     def __init__(self, ctx: Any) -> None:
         self.info: CurrentStep = step_info()
         self.leaf = self.info.path.rpartition("/")[2]
-        run = stage.runs[self.info.run_id]
+        run = stage.spec_of(self.info.run_id, ctx)
         where = f"{self.leaf}/{self.info.visit}"
         self.rng = random.Random(f"{run.seed}/{where}/{self.info.attempt}")
-        self.act, _, self.detail = run.script.get(self.leaf, "ok").partition(":")
+        *self.asks, act = self._script(run).split("+")
+        self.act, _, self.detail = act.partition(":")
         if self.detail.isdigit() and self.info.attempt > int(self.detail):
             self.act = "ok"
         value = more = None
@@ -99,7 +139,12 @@ class Scene:
             value = digest(ctx)
             more = results_seen(ctx["__results__"]) if "__results__" in ctx else None
         self.nonce = self.tell("enter", value, more)
+        if not zlib.crc32(where.encode()) & 6:
+            self.tell("key", self.info.idempotency_key)
         self.value = sample(self.nonce, self.leaf)
+
+    def _script(self, run: RunSpec) -> str:
+        return run.script.get(self.leaf, "ok")
 
     def tell(self, kind: str, value: Any = None, more: Any = None) -> str:
         """Write a line about this execution."""
@@ -140,19 +185,30 @@ class Scene:
 
 
 def in_sequence(path: str) -> bool:
-    """Sequences are called so; what stands in one must return a context."""
-    return path.split("/")[-2].startswith("seq_")
+    """Sequences and branches are called so; what stands in one must return a context."""
+    return path.split("/")[-2].startswith(("seq_", "fork"))
 
 
 def results_seen(results: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Results as the journal tells them: key, tag and identity, in their order."""
-    return [(key, result[0], digest(result[1])) for key, result in results.items()]
+    seen = []
+    for key, result in results.items():
+        many = {f"{key}/{place}": item for place, item in enumerate(result)}
+        for name, (tag, value) in (many if isinstance(result, list) else {key: result}).items():
+            seen.append((name, tag, digest(value)))
+    return seen
 
 
 async def play(ctx: Any) -> Any:
     """The body of every async step."""
-    scene = Scene(ctx)
+    return await _played(Scene(ctx), ctx)
+
+
+async def _played(scene: Scene, ctx: Any) -> Any:
+    asker = Asker(scene, stage.runs)
     with _told_if_cancelled(scene):
+        for text in scene.asks:
+            await asker.ask(text)
         await _pause(scene)
     return scene.end(ctx)
 
@@ -184,6 +240,88 @@ class _IntoScene(Scene):
 
     def tell(self, kind: str, value: Any = None, more: Any = None) -> str:
         return super().tell(f"into-{kind}", value, self._results if kind == "enter" else more)
+
+
+async def play_item(ctx: Any, item: Any) -> Any:
+    """The body of every map; an item's script is that of ``map[index]``, or of ``map[]``."""
+    return await _played(_ItemScene(ctx, item), ctx)
+
+
+class _ItemScene(Scene):
+    def __init__(self, ctx: Any, item: Any) -> None:
+        super().__init__(ctx)
+        self.tell("item", digest(item))
+        item["changed"] = "by one attempt, never seen by another"
+
+    def _script(self, run: RunSpec) -> str:
+        above = self.info.path.split("/")[-2]
+        return run.script.get(f"{above}[{self.leaf}]", run.script.get(f"{above}[]", "ok"))
+
+
+async def undo(ctx: Any, result: Any) -> Any:
+    """The body of every compensation; its script is that of ``!name``."""
+    scene = _UndoScene(ctx, result)
+    with _told_if_cancelled(scene):
+        await _pause(scene)
+    return scene.undone()
+
+
+def undo_plainly(ctx: Any, result: Any) -> Any:
+    """The same, in a thread."""
+    return _UndoScene(ctx, result).undone()
+
+
+class _UndoScene(Scene):
+    def __init__(self, ctx: Any, result: Any) -> None:
+        self._result = result
+        super().__init__(ctx)
+
+    def tell(self, kind: str, value: Any = None, more: Any = None) -> str:
+        return super().tell(f"undo-{kind}", value, digest(self._result) if kind == "enter" else more)
+
+    def undone(self) -> Any:
+        """Return or raise, as the script says."""
+        if self.act == "raise":
+            self.tell("raise")
+            raise Mishap(f"mishap {self.nonce}")
+        if self.act == "err":
+            self.tell("err")
+            return Err(self.nonce)
+        self.tell("return")
+        return None
+
+
+def choose(ctx: Any) -> Any:
+    """``on`` of every branch: each time another of those that the script allows."""
+    return _asked(random.choice(_spec_here(ctx).script.get(_leaf_here(), "a").split("|")))
+
+
+async def find_items(ctx: Any) -> Any:
+    """``over`` of a map: each time others."""
+    found = [{"number": number, "token": uuid.uuid4().hex} for number in range(random.randrange(3, 6))]
+    _asked(digest(found))
+    return found
+
+
+def soon(ctx: Any) -> Any:
+    """When a sleep ends: each time later."""
+    instant = datetime.now(UTC) + timedelta(milliseconds=8)
+    _asked(instant.timestamp())
+    return instant
+
+
+def _leaf_here() -> str:
+    return step_info().path.rpartition("/")[2]
+
+
+def _spec_here(ctx: Any) -> RunSpec:
+    return stage.spec_of(step_info().run_id, ctx)
+
+
+def _asked(answer: Any) -> Any:
+    info = step_info()
+    stage.effects.write("asked", info.run_id, info.path, info.visit, 1, answer)
+    return answer
 
 
 @contextlib.contextmanager

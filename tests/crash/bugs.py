@@ -1,4 +1,6 @@
-"""Seeded bugs: each breaks the engine in one way, and names the invariants by which the checker must find it.
+"""Seeded bugs of steps, blocks and commits (of all else: ``flow_bugs``).
+
+Each breaks the engine in one way, and names the invariants by which the checker must find it.
 
 They are planted in the worker after the fork, in every boot. A bug that is not found fails its test, so that
 no check is trusted that was never seen to complain.
@@ -7,7 +9,7 @@ no check is trusted that was never seen to complain.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import lmdb
 import msgspec
@@ -21,47 +23,7 @@ from durable_trio._store import environment
 from durable_trio._store.seal import seal
 
 from .faults import Fault
-
-
-class Bug(NamedTuple):
-    """A way to break the engine.
-
-    Attributes:
-        plant: breaks it, given the path of the database.
-        invariants: any of these finds it.
-        scenario, faults: the episodes in which it shows; ``#1-60`` in a fault is a random number.
-    """
-
-    plant: Callable[[str], None]
-    invariants: frozenset[int]
-    scenario: str
-    faults: tuple[Fault, ...]
-
-
-BUGS: dict[str, Bug] = {}
-_LINE = Fault("line", "#1-60")
-
-
-def plant(name: str, database: str) -> None:
-    """Break the engine of this process, if a bug is named."""
-    if name:
-        BUGS[name].plant(database)
-
-
-def _bug(
-    *invariants: int, scenario: str = "order", faults: tuple[Fault, ...] = (_LINE, _LINE, _LINE)
-) -> Callable[[Callable[[str], None]], Callable[[str], None]]:
-    def register(function: Callable[[str], None]) -> Callable[[str], None]:
-        BUGS[function.__name__] = Bug(function, frozenset(invariants), scenario, faults)
-        return function
-
-    return register
-
-
-def _tag(record: bytes) -> int:
-    """Which kind of record this is (see ``records.py``)."""
-    return record[3] if record[0] == 0xDC else record[1]
-
+from .seeding import LINE, bug, tag
 
 _DONE, _CANCEL = 1, 4
 
@@ -69,7 +31,7 @@ _DONE, _CANCEL = 1, 4
 # -- acknowledging and committing ------------------------------------------------------------------------
 
 
-@_bug(1, 5, scenario="tries")
+@bug(1, 5, scenario="tries")
 def acknowledges_before_the_commit(_database: str) -> None:
     async def durable(self: committer.Committer) -> None:
         self.soon()
@@ -78,7 +40,7 @@ def acknowledges_before_the_commit(_database: str) -> None:
     committer.Committer.durable = durable
 
 
-@_bug(1, faults=(Fault("line", "ack-result:#1-5"), _LINE))
+@bug(1, faults=(Fault("line", "ack-result:#1-5"), LINE))
 def tells_the_end_before_the_commit(_database: str) -> None:
     original = committer.Committer.when_durable
 
@@ -89,7 +51,7 @@ def tells_the_end_before_the_commit(_database: str) -> None:
     committer.Committer.when_durable = when_durable
 
 
-@_bug(5, faults=(Fault("line", "#1-100"), _LINE))
+@bug(5, faults=(Fault("line", "#1-100"), LINE))
 def starts_the_successor_before_the_commit(_database: str) -> None:
     async def recorded(_self: run.RunState) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -97,7 +59,7 @@ def starts_the_successor_before_the_commit(_database: str) -> None:
     run.RunState.recorded = recorded
 
 
-@_bug(25, 1, scenario="race", faults=(Fault("shim", "M:#11-16:e:5"),))
+@bug(25, 1, scenario="race", faults=(Fault("shim", "M:#21-26:e:5"),))
 def acknowledges_a_failed_commit(_database: str) -> None:
     original = committer.Committer._landed
 
@@ -107,7 +69,7 @@ def acknowledges_a_failed_commit(_database: str) -> None:
     committer.Committer._landed = landed
 
 
-@_bug(
+@bug(
     1,
     5,
     23,
@@ -131,7 +93,7 @@ def never_syncs(_database: str) -> None:
 # -- recovering ------------------------------------------------------------------------------------------
 
 
-@_bug(9)
+@bug(9)
 def runs_recorded_branches_again(_database: str) -> None:
     def is_open_branch(journal: Journal, path: str, visit: int) -> bool:
         return "/" in path and (path.partition("/")[0], visit) not in journal.done
@@ -139,7 +101,7 @@ def runs_recorded_branches_again(_database: str) -> None:
     _forget(lambda journal, done: is_open_branch(journal, done.path, done.visit))
 
 
-@_bug(4)
+@bug(4)
 def runs_recorded_steps_again(_database: str) -> None:
     _forget(lambda _journal, done: "/" not in done.path and done.kind == STEP)
 
@@ -154,7 +116,7 @@ def _forget(which: Callable[[Journal, Done], bool]) -> None:
     recovery.Journal = Forgetful
 
 
-@_bug(7, scenario="tries")
+@bug(7, scenario="tries")
 def forgets_failed_attempts(_database: str) -> None:
     class Forgetful(Journal):
         def __init__(self, records: Any) -> None:
@@ -164,7 +126,7 @@ def forgets_failed_attempts(_database: str) -> None:
     recovery.Journal = Forgetful
 
 
-@_bug(7, scenario="tries", faults=(Fault("line", "enter:#12-30"), Fault("line", "enter:#1-9")))
+@bug(7, scenario="tries", faults=(Fault("line", "enter:#12-30"), Fault("line", "enter:#1-9")))
 def forgets_when_attempts_are_due(_database: str) -> None:
     class Hasty(Journal):
         def __init__(self, records: Any) -> None:
@@ -175,7 +137,7 @@ def forgets_when_attempts_are_due(_database: str) -> None:
     recovery.Journal = Hasty
 
 
-@_bug(7, scenario="tries", faults=())
+@bug(7, scenario="tries", faults=())
 def does_not_back_off(_database: str) -> None:
     async def back_off(*_arguments: Any) -> None:
         await trio.lowlevel.checkpoint()
@@ -183,7 +145,7 @@ def does_not_back_off(_database: str) -> None:
     step._back_off = back_off
 
 
-@_bug(20, scenario="race")
+@bug(20, scenario="race")
 def recovers_nothing(_database: str) -> None:
     async def recover(_engine: Any) -> None:
         await trio.lowlevel.checkpoint()
@@ -191,7 +153,7 @@ def recovers_nothing(_database: str) -> None:
     lifetime.recover = recover
 
 
-@_bug(3)
+@bug(3)
 def rewrites_a_recorded_row(database: str) -> None:
     try:
         env = lmdb.open(database, max_dbs=16, create=False, lib_version=0, map_size=1 << 28)
@@ -211,7 +173,7 @@ def rewrites_a_recorded_row(database: str) -> None:
 # -- steps and blocks ------------------------------------------------------------------------------------
 
 
-@_bug(6, scenario="tries", faults=())
+@bug(6, scenario="tries", faults=())
 def calls_a_body_twice(_database: str) -> None:
     original = step.call_body
 
@@ -222,7 +184,7 @@ def calls_a_body_twice(_database: str) -> None:
     step.call_body = call_body
 
 
-@_bug(8, scenario="quorum", faults=())
+@bug(8, scenario="quorum", faults=())
 def runs_a_branch_twice_at_once(_database: str) -> None:
     original = parallel.Block._branch
 
@@ -234,29 +196,29 @@ def runs_a_branch_twice_at_once(_database: str) -> None:
     parallel.Block._branch = branch
 
 
-@_bug(3, 2, faults=())
+@bug(3, 2, faults=())
 def records_a_result_twice(_database: str) -> None:
     original = run.RunState.put
 
     def put(self: run.RunState, *records: bytes) -> None:
-        original(self, *(copy for record in records for copy in [record] * (1 + (_tag(record) == _DONE))))
+        original(self, *(copy for record in records for copy in [record] * (1 + (tag(record) == _DONE))))
 
     run.RunState.put = put
 
 
-@_bug(2, faults=())
+@bug(2, faults=())
 def records_another_value(_database: str) -> None:
     original = body._branch_value
     body._branch_value = lambda codec, value: original(codec, {**value, "data": 0})
 
 
-@_bug(2, faults=())
+@bug(2, faults=())
 def gives_a_step_another_context(_database: str) -> None:
     original = step.share
     step.share = lambda base: original({**base, "left over": True})
 
 
-@_bug(10, scenario="race", faults=())
+@bug(10, scenario="race", faults=())
 def starts_steps_in_a_cancelled_block(_database: str) -> None:
     async def may_enter(_run: Any) -> None:
         pass
@@ -264,7 +226,7 @@ def starts_steps_in_a_cancelled_block(_database: str) -> None:
     step.may_enter = parallel.may_enter = may_enter
 
 
-@_bug(10, scenario="race", faults=())
+@bug(10, scenario="race", faults=())
 def loses_a_result_to_the_cancellation(_database: str) -> None:
     original = parallel.run_node
 
@@ -276,7 +238,7 @@ def loses_a_result_to_the_cancellation(_database: str) -> None:
     parallel.run_node = run_node
 
 
-@_bug(10, scenario="race", faults=())
+@bug(10, scenario="race", faults=())
 def ends_a_block_before_its_branches(_database: str) -> None:
     def run_branches(self: Any, _scope: Any) -> Any:
         return _run_branches_elsewhere(self)
@@ -312,13 +274,13 @@ async def _run_branches_elsewhere(block: Any) -> None:
     await over.wait()
 
 
-@_bug(11, faults=())
+@bug(11, faults=())
 def mixes_up_the_order_of_results(_database: str) -> None:
     original = parallel.thaw
     parallel.thaw = lambda results: dict(reversed(original(results).items()))
 
 
-@_bug(12, faults=())
+@bug(12, faults=())
 def shows_into_what_is_not_recorded(_database: str) -> None:
     original = parallel.thaw
 
@@ -328,7 +290,7 @@ def shows_into_what_is_not_recorded(_database: str) -> None:
     parallel.thaw = thaw
 
 
-@_bug(12, faults=(Fault("line", "into-enter:#1-9"), Fault("line", "into-enter:#1-9")))
+@bug(12, faults=(Fault("line", "into-enter:#1-9"), Fault("line", "into-enter:#1-9")))
 def calls_into_before_the_commit(_database: str) -> None:
     original = parallel.Block._decide
 
@@ -345,26 +307,26 @@ def calls_into_before_the_commit(_database: str) -> None:
 # -- endings ---------------------------------------------------------------------------------------------
 
 
-@_bug(1, 19, scenario="cancel", faults=(Fault("line", "ack-cancel:#1-7"),))
+@bug(1, 19, scenario="cancel", faults=(Fault("line", "ack-cancel:#1-7"),))
 def forgets_a_cancellation(_database: str) -> None:
     original = run.RunState.put
 
     def put(self: run.RunState, *records: bytes) -> None:
-        original(self, *(record for record in records if _tag(record) != _CANCEL))
+        original(self, *(record for record in records if tag(record) != _CANCEL))
 
     run.RunState.put = put
 
 
-@_bug(19, 1, scenario="cancel", faults=())
+@bug(19, 1, scenario="cancel", faults=())
 def completes_a_cancelled_run(_database: str) -> None:
-    async def cancel(self: engine.Engine, run_id: str, _reason: Any = None) -> bool:
+    async def cancel(self: engine.Engine, run_id: str, _reason: Any = None, **_options: Any) -> bool:
         await self.committer.durable()
         return run_id in self.live
 
     engine.Engine.cancel = cancel
 
 
-@_bug(19, scenario="tries", faults=())
+@bug(19, scenario="tries", faults=())
 def ends_a_run_twice(_database: str) -> None:
     original = walk.end
 
@@ -375,7 +337,7 @@ def ends_a_run_twice(_database: str) -> None:
     walk.end = end
 
 
-@_bug(21, scenario="tries")
+@bug(21, scenario="tries")
 def leaves_the_index_behind(_database: str) -> None:
     original = committer.Committer.put
 
@@ -385,12 +347,12 @@ def leaves_the_index_behind(_database: str) -> None:
     committer.Committer.put = put
 
 
-@_bug(22, faults=(Fault("line", "70"), Fault(before="changed")))
+@bug(22, faults=(Fault("line", "70"), Fault(before="changed")))
 def is_blind_to_a_changed_definition(_database: str) -> None:
-    recovery._difference = lambda *_arguments: None
+    recovery.difference_to = lambda *_arguments: None
 
 
-@_bug(23, faults=(Fault("line", "70"), Fault(before="damage:journal")))
+@bug(23, faults=(Fault("line", "70"), Fault(before="damage:journal")))
 def is_blind_to_damage(_database: str) -> None:
     original = engine.load_journal
 
@@ -402,7 +364,7 @@ def is_blind_to_damage(_database: str) -> None:
     engine.load_journal = load_journal
 
 
-@_bug(24, faults=(Fault("sigterm", "#1-60"),))
+@bug(24, faults=(Fault("sigterm", "#1-60"),))
 def enters_steps_while_it_drains(_database: str) -> None:
     async def drain(_self: engine.Engine) -> None:
         await trio.sleep(0.05)
@@ -410,7 +372,7 @@ def enters_steps_while_it_drains(_database: str) -> None:
     engine.Engine.drain = drain
 
 
-@_bug(24, faults=(Fault("sigterm", "#1-60"),))
+@bug(24, faults=(Fault("sigterm", "#1-60"),))
 def leaves_without_a_last_commit(_database: str) -> None:
     original = committer.Committer.aclose
 

@@ -10,20 +10,24 @@ from collections.abc import Iterator
 
 from durable_trio._engine._failpoints import NAMES
 
-from .bugs import BUGS
+from . import bugs, flow_bugs  # noqa: F401 - they register their bugs
 from .faults import Fault
 from .pool import Pool
 from .runner import Job
 from .scenarios import SCENARIOS
+from .seeding import BUGS
 
 Passed = dict[str, dict[str, int]]  # scenario to failpoint or operation to how often it is passed
 
 _ALL = tuple(SCENARIOS)
 LINE_KINDS = (
     "open", "enter", "return", "raise", "err", "cancelled", "into-enter", "into-return",
-    "ack-start", "ack-result", "ack-cancel",
+    "ack-start", "ack-result", "ack-cancel", "wait", "got", "asked", "child", "send", "ack-send",
+    "undo-enter", "undo-return", "undo-raise",
 )  # fmt: skip
 _ON_RECOVERY = "recover.run"
+# Scenarios with a changed definition, and between which lines all of their runs have something recorded.
+_CHANGED = {"order": (45, 80), "story": (115, 190), "trip": (90, 170)}
 _SHIM_KILLS = (
     "P:{n}:b:0", "P:{n}:a:0", "P:{n}:t:50", "P:{n}:l:{r}", "S:{n}:b:0", "S:{n}:l:{r}", "S:{n}:a:0",
     "M:{n}:b:0", "M:{n}:t:60", "M:{n}:t:20", "M:{n}:a:0", "M:{n}:l:{r}",
@@ -54,13 +58,19 @@ def spread(total: int, points: int) -> list[int]:
 
 
 def failpoints(passed: Passed, points: int) -> Iterator[Job]:
-    """A kill at each named point, at several of the times that it is passed; half die in recovery again."""
+    """A kill at each named point, at several of the times that it is passed; half die in recovery again.
+
+    With ``points`` of 1 it is somewhere, and not the first of these times.
+    """
     rng = random.Random(1)
     for scenario, counts in passed.items():
         for name in NAMES:
             if name == _ON_RECOVERY:
                 continue
-            for number in spread(counts.get(name, 0), points):
+            numbers = spread(counts.get(name, 0), points)
+            if numbers and points == 1:
+                numbers = [rng.randint(1, counts[name] * 3 // 4 or 1)]
+            for number in numbers:
                 faults = [Fault("failpoint", f"{name}:{number}")]
                 if rng.random() < 0.5:
                     faults.append(_in_recovery(rng))
@@ -143,13 +153,18 @@ def signals(scenarios: tuple[str, ...], episodes: int, seed: int) -> Iterator[Jo
 def misfits(episodes: int, seed: int) -> Iterator[Job]:
     """A changed definition, and damaged records, found by the boot after a kill."""
     rng = random.Random(seed)
+    changed, killed = Fault(before="changed"), Fault("line", "3")
     for _ in range(episodes):
-        late, killed = Fault("line", str(rng.randrange(45, 80))), Fault("line", "3")
-        changed = Fault(before="changed")
-        yield Job("changed", "order", [late, changed])
-        yield Job("changed", "order", [late, killed._replace(before="changed"), changed, _somewhere(rng)])
+        for scenario, lines in _CHANGED.items():
+            late = Fault("line", str(rng.randrange(*lines)))
+            yield Job("changed", scenario, [late, changed])
+            yield Job(
+                "changed", scenario, [late, killed._replace(before="changed"), changed, _somewhere(rng)]
+            )
+        late = Fault("line", str(rng.randrange(45, 80)))
         for table in ("journal", "runs", "statuses"):
-            yield Job("damage", rng.choice(("order", "tries")), [late, Fault(before=f"damage:{table}")])
+            scenario = rng.choice(("order", "tries", "crowd", "trip"))
+            yield Job("damage", scenario, [late, Fault(before=f"damage:{table}")])
 
 
 def hunts(bug: str, episodes: int) -> Iterator[Job]:

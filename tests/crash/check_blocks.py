@@ -72,7 +72,7 @@ def _must_be_out(tree: Tree, earlier: Execution, later: Line) -> bool:
         shared += 1
     if shared in (len(ones), len(twos)):
         return False
-    return tree.nodes["/".join(ones[:shared])].kind == "sequence"
+    return tree.at("/".join(ones[:shared])).chains
 
 
 def _check_sealed(
@@ -83,7 +83,7 @@ def _check_sealed(
     before, after = evidence.before(run, boot), evidence.after(run, boot)
     visits = {(path, e.enter.visit) for e in executions for path in _blocks_above(tree, e.enter.path)}
     for path, visit in visits:
-        node = tree.nodes[path]
+        node = tree.at(path)
         if not node.fail_fast and not node.need:
             continue
         inside = [e for e in executions if is_under(e.enter.path, path) and e.enter.visit == visit]
@@ -108,7 +108,8 @@ def _sealed_at(
 ) -> tuple[object, int] | None:
     """What seals the block in this boot, and the number of its line (-1: it was recorded before)."""
     known = before.done if before is not None and before.error is None else {}
-    recorded = [known[path, visit] for path in node.children if (path, visit) in known]
+    branches = tree.branches(before, node.path, visit)
+    recorded = [known[path, visit] for path in branches if (path, visit) in known]
     failures = [done for done in recorded if done.status in _FAILED]
     successes = sum(done.status == OK for done in recorded)
     if node.fail_fast and failures:
@@ -118,7 +119,7 @@ def _sealed_at(
     later = after.done if after is not None and after.error is None else {}
     for execution in sorted(inside, key=lambda e: e.end.number if e.end is not None else 0):
         end = execution.end
-        if end is None or execution.is_into or tree.nodes[end.path].mode == "thread":
+        if end is None or execution.is_into or tree.at(end.path).mode == "thread":
             continue
         outcome = later.get((end.path, visit))
         if outcome is None or outcome.attempt != end.attempt:
@@ -130,7 +131,7 @@ def _sealed_at(
             and _at_once(tree, node, end.path)
         ):
             return end, end.number
-        if end.path in node.children and outcome.status == OK and end.kind == "return":
+        if tree.at(end.path).parent == node.path and outcome.status == OK and end.kind == "return":
             successes += 1
             if node.need and successes >= node.need:
                 return end, end.number
@@ -139,20 +140,20 @@ def _sealed_at(
 
 def _at_once(tree: Tree, block: Node, path: str) -> bool:
     """Whether the failure of this step is the block's in the same moment: only sequences lie between."""
-    parent = tree.nodes[path].parent
+    parent = tree.at(path).parent
     while parent != block.path:
-        if tree.nodes[parent].kind != "sequence":
+        if not tree.at(parent).chains:
             return False
-        parent = tree.nodes[parent].parent
+        parent = tree.at(parent).parent
     return True
 
 
 def _blocks_above(tree: Tree, path: str) -> list[str]:
     found = []
-    node = tree.nodes.get(path)
+    node = tree.find(path)
     while node is not None and node.parent:
-        node = tree.nodes[node.parent]
-        if node.kind == "parallel":
+        node = tree.at(node.parent)
+        if node.gathers:
             found.append(node.path)
     return found
 
@@ -165,8 +166,9 @@ def _check_limit(evidence: Evidence, run: str, executions: list[Execution], find
     events += [(e.end.number, False, e) for e in executions if e.end is not None and not e.is_into]
     for _, entered, execution in sorted(events, key=lambda event: event[0]):
         path = execution.enter.path
-        parent = tree.nodes[path].parent if path in tree.nodes else ""
-        limit = tree.nodes[parent].limit if parent else None
+        node = tree.find(path)
+        parent = node.parent if node is not None else ""
+        limit = tree.at(parent).limit if parent else None
         if limit is None:
             continue
         here = running[parent, execution.enter.visit]
@@ -214,29 +216,33 @@ def _check_results(evidence: Evidence, execution: Execution, findings: Findings)
     after = evidence.after(enter.run, enter.boot)
     if enter.more is None or after is None or after.error is not None:
         return
-    if not evidence.is_sound(enter.run, enter.boot) or enter.path not in tree.nodes:
+    if not evidence.is_sound(enter.run, enter.boot) or tree.find(enter.path) is None:
         return
     if execution.is_into:
-        block, visit = tree.nodes[enter.path], enter.visit
+        block, visit = tree.at(enter.path), enter.visit
     else:
         before, leads_here = predecessor(tree, after, enter.path, enter.visit)
         before = _last_block(tree, after, before) if leads_here else None
         if before is None or is_under(enter.path, before.path):
             return
-        block, visit = tree.nodes[before.path], before.visit
+        block, visit = tree.at(before.path), before.visit
         if "/" in enter.path and _blocks_in(tree, enter.path):
             return  # it may see the results of a block beside it
     keys = tuple(key for key, _, _ in enter.more)
+    branches = tree.branches(after, block.path, visit)
+    declared = block.keys
+    if block.kind == "map":
+        declared = tuple(f"{block.keys[0]}/{index}" for index in range(len(branches)))
     findings.expect(
-        keys == block.keys,
+        keys == declared,
         11,
         enter.run,
         block.path,
         "its results are not one per branch in declared order",
-        block.keys,
+        declared,
         enter,
     )
-    paths = dict(zip(block.keys, block.children, strict=True))
+    paths = dict(zip(declared, branches, strict=True))
     for key, tag, whole in enter.more:
         path = paths.get(key, "")
         done = after.done.get((path, visit))
@@ -262,20 +268,20 @@ def _last_block(tree: Tree, dump: RunDump, before: Done | None) -> Done | None:
     if before is None:
         return None
     earlier = dump.top[: dump.top.index(before) + 1]
-    blocks = [d for d in earlier if tree.nodes[d.path].kind == "parallel" and not tree.nodes[d.path].into]
+    blocks = [d for d in earlier if tree.at(d.path).gathers and not tree.at(d.path).into]
     return blocks[-1] if blocks and blocks[-1].status == OK else None
 
 
 def _blocks_in(tree: Tree, path: str) -> bool:
     """Whether a block without ``into`` stands before this node in one of the sequences around it."""
-    node = tree.nodes[path]
+    node = tree.at(path)
     while node.parent:
-        parent = tree.nodes[node.parent]
-        if parent.kind == "sequence":
-            for earlier in parent.children[: node.position]:
-                if tree.nodes[earlier].kind == "parallel" and not tree.nodes[earlier].into:
-                    return True
-        node = parent
+        earlier = node.before
+        while earlier:
+            if tree.at(earlier).gathers and not tree.at(earlier).into:
+                return True
+            earlier = tree.at(earlier).before
+        node = tree.at(node.parent)
     return False
 
 
@@ -285,9 +291,10 @@ def _check_order(tree: Tree, dump: RunDump, findings: Findings) -> None:
     for record in dump.records:
         if not isinstance(record, Done):
             continue
-        node = tree.nodes.get(record.path)
-        if node is not None and node.kind == "parallel" and record.status not in {CANCELLED, NEVER_STARTED}:
-            for child in node.children:
+        node = tree.find(record.path)
+        if node is not None and node.gathers and record.status not in {CANCELLED, NEVER_STARTED}:
+            branches = tree.branches(dump, node.path, record.visit)
+            for child in branches:
                 findings.expect(
                     (child, record.visit) in seen or record.status == TIMED_OUT,
                     10,
@@ -298,7 +305,7 @@ def _check_order(tree: Tree, dump: RunDump, findings: Findings) -> None:
                     sorted(seen)[-3:],
                 )
             if not node.fail_fast and not node.need:
-                states = [dump.done.get((child, record.visit)) for child in node.children]
+                states = [dump.done.get((child, record.visit)) for child in branches]
                 whole = all(done is not None for done in states)
                 findings.expect(whole, 11, dump.id, record.path, "a branch has no entry", record, states)
         seen.add((record.path, record.visit))

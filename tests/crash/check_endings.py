@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .evidence import Evidence
-from .model import UNENDED, Findings, Line, RunDump
+from .model import UNDONE, UNENDED, Failing, Findings, Line, RunDump
 
 
 def check_endings(evidence: Evidence, findings: Findings) -> None:
@@ -45,7 +45,7 @@ def _check_told(evidence: Evidence, line: Line, findings: Findings) -> None:
                     run.input,
                 )
             case "ack-result":
-                ended = run.ended is not None and (run.status, run.result) == (line.value, line.more)
+                ended = told_as_recorded(line, run)
                 findings.expect(
                     ended,
                     1,
@@ -66,7 +66,8 @@ def _check_told(evidence: Evidence, line: Line, findings: Findings) -> None:
                     run.records[-1:],
                 )
                 findings.expect(
-                    run.status in (*UNENDED, "cancelled"),
+                    run.status in (*UNENDED, "cancelled")
+                    or (run.cancel is not None and run.cancel.undo and run.status in UNDONE),
                     19,
                     line.run,
                     "",
@@ -76,13 +77,20 @@ def _check_told(evidence: Evidence, line: Line, findings: Findings) -> None:
                 )
             case "ack-cancel":
                 findings.expect(
-                    run.ended is not None,
+                    run.ended is not None or bool(run.of(Failing)),
                     1,
                     line.run,
                     "",
                     f'"it had ended" was said, and the end is not {where}',
                     line,
                 )
+
+
+def told_as_recorded(line: Line, run: RunDump) -> bool:
+    """Whether an end is recorded as it was told; that what was done is undone is told with the failure."""
+    if run.ended is None or run.result != line.more:
+        return False
+    return run.status == line.value or (run.status in UNDONE and line.value in {"failed", "cancelled"})
 
 
 def _check_final(evidence: Evidence, findings: Findings) -> None:
@@ -101,6 +109,10 @@ def _check_final(evidence: Evidence, findings: Findings) -> None:
         if run_id in episode.damaged:
             continue
         run = evidence.after(run_id, last.number)
+        if expected.is_child:
+            ended = run is None or run.status not in UNENDED
+            findings.expect(ended, 20, run_id, "", "a child does not end", run)
+            continue
         found: RunDump | str = "no record" if run is None else run
         status = run.status if run is not None else ""
         findings.expect(
@@ -119,7 +131,9 @@ def _check_changed(evidence: Evidence, findings: Findings) -> None:
     for boot in evidence.episode.boots:
         if not boot.changed:
             continue
-        for run_id in evidence.episode.runs:
+        for run_id, expected in evidence.episode.runs.items():
+            if expected.is_child:
+                continue
             before, after = evidence.before(run_id, boot.number), evidence.after(run_id, boot.number)
             if before is None or before.ended is not None or not before.top:
                 continue

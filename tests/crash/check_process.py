@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from .check_endings import told_as_recorded
 from .evidence import Evidence
-from .model import OK, Boot, Dump, Findings, Line
+from .model import OK, Answered, Boot, Done, Dump, Findings, Line
+
+_ENTERS = {"enter", "into-enter", "undo-enter"}
 
 
 def check_process(evidence: Evidence, findings: Findings) -> None:
@@ -38,7 +41,7 @@ def _check_terminated(evidence: Evidence, boot: Boot, findings: Findings) -> Non
     if received is None:
         return
     for line in lines:
-        if line.kind in {"enter", "into-enter"} and not _is_thread(evidence, line):
+        if line.kind in _ENTERS and not _is_thread(evidence, line):
             findings.expect(
                 line.number < received.number,
                 24,
@@ -52,7 +55,10 @@ def _check_terminated(evidence: Evidence, boot: Boot, findings: Findings) -> Non
 
 def _is_thread(evidence: Evidence, line: Line) -> bool:
     """A body in a thread writes its line a little after the engine has entered it."""
-    return line.run in evidence.episode.runs and evidence.node(line.run, line.path).mode == "thread"
+    path = line.path.partition("/!")[0]
+    if line.run not in evidence.episode.runs:
+        return False
+    return line.kind == "undo-enter" or evidence.node(line.run, path).mode == "thread"
 
 
 def _check_nothing_lost(evidence: Evidence, boot: Boot, findings: Findings) -> None:
@@ -121,6 +127,11 @@ def _was_durable(line: Line, dump: Dump) -> bool:
         case "ack-start":
             return True
         case "ack-result":
-            return run.ended is not None and (run.status, run.result) == (line.value, line.more)
+            return told_as_recorded(line, run)
+        case "ack-send":
+            letters = {letter.whole for letter in run.letters}
+            return line.value in letters | {done.own for done in run.of(Done)} | {
+                answer.whole for answer in run.of(Answered)
+            }
         case _:
             return run.cancel is not None or run.ended is not None

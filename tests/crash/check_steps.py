@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from .evidence import Evidence, Execution, context_of, follower, predecessor
-from .model import CANCELLED, ERROR, OK, TIMED_OUT, Done, Findings, Line, RunDump
+from .model import CANCELLED, ERROR, OK, TIMED_OUT, Chosen, Done, Findings, Line, Node, RunDump, Tree
 
 _CLOCK = 0.002  # seconds by which the wall clock and Trio's may differ over a back-off
 
@@ -18,13 +18,9 @@ def check_steps(evidence: Evidence, findings: Findings) -> None:
                 _check_entry(evidence, execution, findings)
             _check_again(evidence, executions, findings)
             _check_overlap(executions, findings)
-    last: dict[str, RunDump] = {}
-    for dump in evidence.episode.dumps:
-        last.update((run.id, run) for run in dump.runs.values() if run.error is None)
-    for run_dump in last.values():
-        if run_dump.id in evidence.episode.runs and run_dump.id not in evidence.episode.damaged:
-            _check_values(evidence, run_dump, findings)
-            _check_complete(evidence, run_dump, findings)
+    for run_dump in evidence.last().values():
+        _check_values(evidence, run_dump, findings)
+        _check_complete(evidence, run_dump, findings)
 
 
 def _check_entry(evidence: Evidence, execution: Execution, findings: Findings) -> None:
@@ -32,7 +28,7 @@ def _check_entry(evidence: Evidence, execution: Execution, findings: Findings) -
     enter = execution.enter
     run, path, visit, boot = enter.run, enter.path, enter.visit, enter.boot
     tree = evidence.tree(run)
-    node = tree.nodes.get(path)
+    node = tree.find(path)
     if not findings.expect(
         node is not None, 2, run, path, "a body ran that the workflow does not have", enter
     ):
@@ -41,7 +37,7 @@ def _check_entry(evidence: Evidence, execution: Execution, findings: Findings) -
     before, after = evidence.before(run, boot), evidence.after(run, boot)
     if before is not None and before.error is None:
         done = before.done.get((path, visit))
-        in_block = bool(node.parent) and tree.nodes[node.parent].kind == "parallel"
+        in_block = bool(node.parent) and tree.at(node.parent).gathers
         findings.expect(
             done is None,
             9 if in_block else 4,
@@ -81,9 +77,8 @@ def _check_entry(evidence: Evidence, execution: Execution, findings: Findings) -
         enter,
         f"the last record before it after boot {boot}: {rests_on}",
     )
-    parent = tree.nodes.get(node.parent)
-    if parent is not None and parent.kind == "sequence" and node.position:
-        earlier = parent.children[node.position - 1]
+    earlier = node.before
+    if earlier:
         done = after.done.get((earlier, visit))
         findings.expect(
             done is not None and done.status == OK,
@@ -227,7 +222,7 @@ def _check_values(evidence: Evidence, dump: RunDump, findings: Findings) -> None
         made[enter.path, enter.visit, enter.attempt].append(execution)
     tree = evidence.tree(dump.id)
     for done in dump.done.values():
-        node = tree.nodes.get(done.path)
+        node = tree.find(done.path)
         if not findings.expect(
             node is not None, 2, dump.id, done.path, "the workflow has no such path", done
         ):
@@ -290,10 +285,10 @@ def _check_complete(evidence: Evidence, dump: RunDump, findings: Findings) -> No
         )
     done_of = dump.done
     for done in done_of.values():
-        node = tree.nodes.get(done.path)
+        node = tree.find(done.path)
         if node is None or node.kind == "step" or done.status != OK:
             continue
-        for child in node.children:
+        for child in _parts(tree, dump, node, done):
             findings.expect(
                 (child, done.visit) in done_of,
                 2,
@@ -302,3 +297,13 @@ def _check_complete(evidence: Evidence, dump: RunDump, findings: Findings) -> No
                 "its block is recorded, and it is not",
                 done,
             )
+
+
+def _parts(tree: Tree, dump: RunDump, node: Node, done: Done) -> list[str]:
+    """The parts that must be recorded too: of a branch, those of the clause that was taken."""
+    if node.kind != "branch":
+        return list(tree.branches(dump, node.path, done.visit))
+    if done.next is not None:
+        return []  # it was left by a jump
+    taken = next((c.label for c in dump.of(Chosen) if (c.path, c.visit) == (node.path, done.visit)), None)
+    return [child for child in node.children if tree.at(child).clause == taken]

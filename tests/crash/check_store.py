@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from .evidence import Evidence
-from .model import UNENDED, Done, Dump, Ended, Findings, RunDump
+from .model import UNENDED, Done, Dump, Ended, Findings, RunDump, Waiting
 
 
 def check_store(evidence: Evidence, findings: Findings) -> None:
@@ -117,8 +117,8 @@ def _check_index(boot: int, dump: Dump, findings: Findings, evidence: Evidence) 
             key,
         )
         if run.records:
-            findings.expect(
-                found[1] != "pending" or (ended is None and not run.top),
+            findings.expect(  # a run that waited is pending again when it is woken
+                found[1] != "pending" or (ended is None and (not run.top or bool(run.of(Waiting)))),
                 21,
                 run_id,
                 "",

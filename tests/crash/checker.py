@@ -15,6 +15,12 @@ Each invariant has a number; where two could take offence at one thing, the more
 10  A sealed block starts nothing, is out before it ends, and keeps what returned.
 11  One tagged entry per branch, in declared order.
 12  ``into``, and who comes after a block, sees the recorded results and nothing else.
+13  A wait's due time is set once, kept by its timer, and nothing comes before it.
+14  An acknowledged event or answer is consumed once or in the mailbox; in order per name.
+15  A wait has one answer, and who waits gets that one; its default when its time is over.
+16  The same id is the same run, and an idempotency key never changes.
+17  One child per step, visit and ref; none outlives the step that called it, or a cancelled parent.
+18  Exactly the recorded successes are undone, last first, each once, when the failure is on the disk.
 19  One terminal state; a cancel that answered "yes" never ends completed.
 20  Once faults stop, every run ends, as its scenario says.
 21  Indexes agree with the records.
@@ -27,20 +33,30 @@ Each invariant has a number; where two could take offence at one thing, the more
 from __future__ import annotations
 
 from .check_blocks import check_blocks
+from .check_children import check_children
 from .check_endings import check_endings
+from .check_mail import check_mail
 from .check_process import check_process
 from .check_steps import check_steps
 from .check_store import check_store
+from .check_undo import check_undo
+from .check_waits import check_waits
 from .evidence import Evidence
 from .model import Episode, Findings
 
-INVARIANTS = (*range(1, 13), *range(19, 26))
+INVARIANTS = tuple(range(1, 26))
+
+
+_ROOMS = (
+    *(check_store, check_steps, check_blocks, check_waits, check_mail),
+    *(check_undo, check_children, check_endings, check_process),
+)
 
 
 def check(episode: Episode) -> Findings:
     """All that contradicts an invariant, and how often each was looked at."""
     findings = Findings()
     evidence = Evidence(episode)
-    for room in (check_store, check_steps, check_blocks, check_endings, check_process):
+    for room in _ROOMS:
         room(evidence, findings)
     return findings

@@ -29,24 +29,24 @@ from .model import (
 )
 
 
-def _tree(*nodes: Node) -> Tree:
+def tree_of_nodes(*nodes: Node) -> Tree:
     return Tree({node.path: node for node in nodes}, tuple(node.path for node in nodes if not node.parent))
 
 
 TREES = {
-    "w": _tree(
+    "w": tree_of_nodes(
         Node("a", "step", "", 0),
         Node("b", "parallel", "", 1, into=True, keys=("x", "y"), children=("b/x", "b/y")),
         Node("b/x", "step", "b", 0),
         Node("b/y", "step", "b", 1),
         Node("c", "step", "", 2),
     ),
-    "f": _tree(
+    "f": tree_of_nodes(
         Node("r", "parallel", "", 0, fail_fast=True, keys=("p", "s"), children=("r/p", "r/s"), limit=2),
         Node("r/p", "step", "r", 0),
         Node("r/s", "sequence", "r", 1, children=("r/s/1", "r/s/2")),
         Node("r/s/1", "step", "r/s", 0),
-        Node("r/s/2", "step", "r/s", 1),
+        Node("r/s/2", "step", "r/s", 1, before="r/s/1"),
     ),
 }
 

@@ -13,8 +13,17 @@ from pathlib import Path
 import lmdb
 
 from durable_trio import StoreError
+from durable_trio._definition.nodes import (
+    BranchNode,
+    EventNode,
+    InputNode,
+    MapNode,
+    ParallelNode,
+    SequenceNode,
+    SleepNode,
+    StepNode,
+)
 from durable_trio._definition.nodes import Node as PlanNode
-from durable_trio._definition.nodes import ParallelNode, StepNode
 from durable_trio._definition.plan import compile_plan
 from durable_trio._definition.workflow import Workflow
 from durable_trio._engine.reader import Reader
@@ -25,6 +34,7 @@ from durable_trio._snapshot.records import KIND_NAMES, NODE_STATUS_NAMES
 from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._store.lmdb import LmdbStore, open_lmdb
 
+from . import model
 from .model import Attempt, Cancel, Done, Dump, Ended, Index, Node, Record, RunDump, Tree
 from .values import Address, Colour, Parcel, digest, own
 
@@ -59,6 +69,7 @@ def read(database: Path) -> Dump:
 def _runs(store: LmdbStore, index: Index) -> Iterator[RunDump]:
     reader = Reader(store, _CODEC)
     names = store.workflow_names()
+    timers = store.timers(limit=1_000_000)
     for key, (run_id, number) in index.runs.items():
         try:
             stored = store.load(bytes.fromhex(key))
@@ -73,9 +84,21 @@ def _runs(store: LmdbStore, index: Index) -> Iterator[RunDump]:
                 tuple(_records(_CODEC.decode_rows(stored.rows), info)),
                 digest(header.input),
                 digest(info.result if info.status == "completed" else info.error),
+                None,
+                header.parent,
+                header.at,
+                tuple(_letters(store, bytes.fromhex(key))),
+                tuple(instant for instant, run in timers if run.hex() == key),
             )
         except StoreError as error:
             yield RunDump(run_id, names.get(number, "?"), "?", error=f"{type(error).__name__}: {error}")
+
+
+def _letters(store: LmdbStore, key: bytes) -> Iterator[model.Letter]:
+    for number, data in store.messages(key):
+        message = _CODEC.decode_message(data)
+        kind = "event" if message.kind == stored_records.EVENT_MESSAGE else "input"
+        yield model.Letter(number, kind, message.name, digest(message.payload))
 
 
 def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Record]:
@@ -95,16 +118,54 @@ def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Reco
                     KIND_NAMES[record.kind],
                     NODE_STATUS_NAMES[record.status],
                     record.attempt,
-                    own(value, leaf) if known else None,
+                    _received(record, leaf) or (own(value, leaf) if known else None),
                     digest(value) if known else None,
                     record.next,
+                    record.started + record.duration,
                 )
             case stored_records.Attempt():
                 yield Attempt(record.path, record.visit, record.attempt, record.due)
             case stored_records.Ended():
                 yield Ended(STATUS_NAMES[record.status], digest(record.reason))
             case stored_records.CancelRequested():
-                yield Cancel()
+                yield Cancel(record.compensate)
+            case stored_records.Failing():
+                yield model.Failing()
+            case _:
+                yield _detail(record)
+
+
+def _received(record: stored_records.Done, leaf: str) -> str | None:
+    """What a wait has added to the context, by its name; it is told by the record alone."""
+    is_wait = KIND_NAMES[record.kind] in {"event", "input"} and record.status == stored_records.OK
+    return digest(record.data[leaf]) if is_wait and record.form == stored_records.DELTA else None
+
+
+def _detail(record: stored_records.Record) -> Record:
+    """What is recorded in between."""
+    match record:
+        case stored_records.Waiting():
+            return model.Waiting(record.path, record.visit, KIND_NAMES[record.kind], record.name, record.due)
+        case stored_records.Answered(path=path, visit=visit, payload=payload):
+            label = path.rpartition("/")[2]
+            tag = name = None
+            if label.startswith("__child:"):
+                tag, payload = payload
+            elif label.startswith("__event:any:") and not record.timed_out:
+                name, payload = payload
+            whole = digest(payload)
+            return model.Answered(path, visit, record.at, record.timed_out, whole, tag or "", name)
+        case stored_records.Chosen():
+            return model.Chosen(record.path, record.visit, record.label)
+        case stored_records.Spread():
+            whole = None if record.items is None else digest(list(record.items))
+            return model.Spread(record.path, record.visit, record.count, whole)
+        case stored_records.Compensated():
+            status = NODE_STATUS_NAMES[record.status]
+            return model.Compensated(record.path, record.visit, record.handler, status, record.attempt)
+        case stored_records.ChildStarted():
+            return model.Child(record.path, record.visit, record.ref, record.child)
+    raise AssertionError(record)
 
 
 def _index(database: Path, store: LmdbStore) -> Index:
@@ -149,24 +210,41 @@ def tree_of(workflow: Workflow) -> Tree:
     plan = compile_plan(workflow)
     nodes: dict[str, Node] = {}
 
-    def add(node: PlanNode, parent: str, position: int) -> None:
-        children = node.children()
-        block = node if isinstance(node, ParallelNode) else None
+    def add(node: PlanNode, parent: str, position: int, before: str = "", clause: str = "") -> None:
+        block = node if isinstance(node, ParallelNode | MapNode) else None
+        wait = node if isinstance(node, EventNode | InputNode) else None
+        branch = node if isinstance(node, BranchNode) else None
+        clauses = {clause.label: clause.values for clause in branch.all_clauses()} if branch else {}
+        keys = (
+            (node.key,) if isinstance(node, MapNode) else node.keys if isinstance(node, ParallelNode) else ()
+        )
         nodes[node.path] = Node(
             node.path,
             node.kind,
             parent,
             position,
-            node.mode if isinstance(node, StepNode) else "async",
+            node.mode if isinstance(node, StepNode | MapNode) else "async",
             block is not None and block.into is not None,
             block is not None and block.fail_fast,
             block.need if block is not None else 0,
             block.limit if block is not None else None,
-            block.keys if block is not None else (),
-            tuple(child.path for child in children),
+            keys,
+            tuple(child.path for child in node.children()),
+            before,
+            clause,
+            clauses,
+            branch is not None
+            or (isinstance(node, MapNode) and callable(node.over))
+            or (isinstance(node, SleepNode) and node.fn is not None),
+            digest(wait.default) if wait is not None and wait.has_default else None,
+            (node.compensate or "") if isinstance(node, StepNode) else "",
         )
-        for place, child in enumerate(children):
-            add(child, node.path, place)
+        groups = [(c.label, c.nodes) for c in branch.all_clauses()] if branch else [("", node.children())]
+        for label, children in groups:
+            earlier = ""
+            for place, child in enumerate(children):
+                add(child, node.path, place, earlier, label)
+                earlier = child.path if branch is not None or isinstance(node, SequenceNode) else ""
 
     for position, node in enumerate(plan.nodes):
         add(node, "", position)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from .model import OK, Done, Episode, Line, Node, RunDump, Tree
 
 ENDS = {"return", "raise", "err", "cancelled"}
+_UNDO = "undo-"
 
 
 class Execution(NamedTuple):
@@ -28,7 +29,7 @@ class Execution(NamedTuple):
 
     def ended(self, *kinds: str) -> bool:
         """Whether it came out in one of these ways."""
-        return self.end is not None and self.end.kind.removeprefix("into-") in kinds
+        return self.end is not None and self.end.kind.rpartition("-")[2] in kinds
 
 
 class Evidence:
@@ -36,7 +37,9 @@ class Evidence:
 
     def __init__(self, episode: Episode) -> None:
         self.episode = episode
-        self.executions = _executions(episode.lines)
+        executions = _executions(episode.lines)
+        self.executions = [e for e in executions if not e.enter.kind.startswith(_UNDO)]
+        self.undoings = [e for e in executions if e.enter.kind.startswith(_UNDO)]  # the compensations'
         self.by_run: dict[str, list[Execution]] = defaultdict(list)
         self.by_boot: dict[int, list[Line]] = defaultdict(list)
         for execution in self.executions:
@@ -50,7 +53,7 @@ class Evidence:
 
     def node(self, run: str, path: str) -> Node:
         """A node of a run's workflow."""
-        return self.tree(run).nodes[path]
+        return self.tree(run).at(path)
 
     def after(self, run: str, boot: int) -> RunDump | None:
         """The run on the disk after a boot."""
@@ -59,6 +62,14 @@ class Evidence:
     def before(self, run: str, boot: int) -> RunDump | None:
         """The run on the disk when a boot began."""
         return self.episode.before(boot).runs.get(run)
+
+    def last(self) -> dict[str, RunDump]:
+        """Each run as it was when it could be read for the last time; not those that were damaged."""
+        last: dict[str, RunDump] = {}
+        for dump in self.episode.dumps:
+            last.update((run.id, run) for run in dump.runs.values() if run.error is None)
+        episode = self.episode
+        return {run: last[run] for run in last if run in episode.runs and run not in episode.damaged}
 
     def is_sound(self, run: str, boot: int) -> bool:
         """Whether nobody had damaged the run's record by then."""
@@ -104,23 +115,22 @@ def follower(tree: Tree, done: Done) -> str | None:
 
 def context_of(tree: Tree, dump: RunDump, path: str, visit: int) -> str | None:
     """The identity of the context with which a node must be entered; None if that cannot be known here."""
-    node = tree.nodes[path]
+    node = tree.at(path)
     if not node.parent:
         before, _ = predecessor(tree, dump, path, visit)
         return dump.input if before is None else before.whole
-    parent = tree.nodes[node.parent]
-    if parent.kind == "sequence" and node.position:
-        done = dump.done.get((parent.children[node.position - 1], visit))
+    if node.before:
+        done = dump.done.get((node.before, visit))
         return None if done is None else done.whole
-    return context_of(tree, dump, parent.path, visit)
+    return context_of(tree, dump, node.parent, visit)
 
 
 def _executions(lines: list[Line]) -> list[Execution]:
     found: list[Execution] = []
     running: dict[tuple[object, ...], int] = {}
     for line in lines:
-        kind = line.kind.removeprefix("into-")
-        key = (line.boot, line.run, line.path, line.visit, line.attempt, kind != line.kind)
+        prefix, _, kind = line.kind.rpartition("-")
+        key = (line.boot, line.run, line.path, line.visit, line.attempt, prefix)
         if kind == "enter":
             running[key] = len(found)
             found.append(Execution(line, None))

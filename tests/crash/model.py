@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 OK, ERROR, CANCELLED, TIMED_OUT, NEVER_STARTED = "ok", "error", "cancelled", "timed_out", "never_started"
 UNENDED = ("pending", "running", "waiting", "compensating", "blocked")
+UNDONE = ("compensated", "compensation_failed")
 
 
 class Line(NamedTuple):
     """One line of the effects journal.
 
     Kinds: ``boot``, ``open``, ``exit`` of the process; ``enter``, then ``return``, ``raise``, ``err`` or
-    ``cancelled`` of a body; ``into-enter`` and ``into-return``; ``ack-start``, ``ack-result``,
-    ``ack-cancel``, ``ack-refused`` of a caller; ``sigterm``, ``drained``; ``fault`` of a system call.
+    ``cancelled`` of a body; the same with ``into-`` and ``undo-`` in front for an ``into`` and for a
+    compensation; ``wait`` and ``got`` of a wait inside a step (``more``: its label, its default);
+    ``child`` (``value``: the id, ``more``: the ref); ``asked`` of the function of a branch, a map or a sleep;
+    ``key`` (an idempotency key); ``ack-start``, ``ack-result``, ``ack-cancel``, ``ack-refused`` of a caller;
+    ``send``, then ``ack-send`` of who sends a message (``more``: kind and name); ``sigterm``, ``drained``;
+    ``fault`` of a system call.
     """
 
     number: int
@@ -51,6 +56,7 @@ class Done(NamedTuple):
     own: str | None = None
     whole: str | None = None
     next: str | None = None
+    at: float | None = None  # when it ended, seconds since the epoch
 
 
 class Attempt(NamedTuple):
@@ -70,10 +76,86 @@ class Ended(NamedTuple):
 
 
 class Cancel(NamedTuple):
-    """A recorded request to cancel."""
+    """A recorded request to cancel; ``undo``: what the run did is undone first."""
+
+    undo: bool = False
 
 
-Record = Done | Attempt | Ended | Cancel
+class Waiting(NamedTuple):
+    """The recorded beginning of a wait. ``name`` is that of the event or input; ``due``: seconds, or None."""
+
+    path: str
+    visit: int
+    kind: str
+    name: str | None
+    due: float | None
+
+
+class Answered(NamedTuple):
+    """The recorded answer of a wait inside a step, or of a child; ``tag`` tells how the child ended."""
+
+    path: str
+    visit: int
+    at: float
+    timed_out: bool
+    whole: str | None = None
+    tag: str = ""
+    name: str | None = None  # of the event that came, if there were several to wait for
+
+
+class Chosen(NamedTuple):
+    """The recorded choice of a branch."""
+
+    path: str
+    visit: int
+    label: str
+
+
+class Spread(NamedTuple):
+    """What a map runs over; ``whole`` identifies it where a function has told."""
+
+    path: str
+    visit: int
+    count: int
+    whole: str | None = None
+
+
+class Compensated(NamedTuple):
+    """The recorded end of a compensation of the step at ``path``."""
+
+    path: str
+    visit: int
+    handler: str
+    status: str
+    attempt: int
+
+
+class Child(NamedTuple):
+    """A step's record of a run that it has started."""
+
+    path: str
+    visit: int
+    ref: str
+    child: str
+
+
+class Failing(NamedTuple):
+    """The record behind which nothing but compensations runs."""
+
+
+class Letter(NamedTuple):
+    """A message in a mailbox."""
+
+    number: int
+    kind: str  # event or input
+    name: str
+    whole: str
+
+
+Record = (
+    Done | Attempt | Ended | Cancel | Waiting | Answered | Chosen | Spread | Compensated | Child | Failing
+)
+R = TypeVar("R", bound=Record)
 
 
 class RunDump(NamedTuple):
@@ -87,6 +169,14 @@ class RunDump(NamedTuple):
     input: str | None = None
     result: str | None = None
     error: str | None = None  # the type of the error, if it cannot be read
+    parent: str | None = None
+    at: float | None = None  # when it may begin, seconds since the epoch
+    letters: tuple[Letter, ...] = ()
+    timers: tuple[int, ...] = ()  # milliseconds since the epoch
+
+    def of(self, kind: type[R]) -> list[R]:
+        """Its records of one kind, in order."""
+        return [record for record in self.records if isinstance(record, kind)]
 
     @property
     def done(self) -> dict[tuple[str, int], Done]:
@@ -138,7 +228,7 @@ class Node(NamedTuple):
     """A node of a workflow, as far as the checker must know it."""
 
     path: str
-    kind: str  # step, parallel or sequence
+    kind: str  # as of StepInfo
     parent: str  # "" at the top level
     position: int  # among its siblings
     mode: str = "async"
@@ -146,8 +236,24 @@ class Node(NamedTuple):
     fail_fast: bool = False
     need: int = 0
     limit: int | None = None
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()  # of a map: its own
     children: tuple[str, ...] = ()
+    before: str = ""  # the node before it in the same sequence or clause
+    clause: str = ""  # the label of the clause that it is in
+    clauses: Mapping[str, tuple[Any, ...]] = MappingProxyType({})  # of a branch: label to values
+    asks: bool = False  # a function of the user's decides: which clause, which items, until when
+    default: str | None = None  # identifies what a wait gives when its time is over
+    undo: str = ""  # the handler that undoes it
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it has branches that run at once."""
+        return self.kind in {"parallel", "map"}
+
+    @property
+    def chains(self) -> bool:
+        """Whether its parts follow one another."""
+        return self.kind in {"sequence", "branch"}
 
 
 class Tree(NamedTuple):
@@ -156,6 +262,29 @@ class Tree(NamedTuple):
     nodes: dict[str, Node]
     top: tuple[str, ...]
     sync: bool = True
+
+    def find(self, path: str) -> Node | None:
+        """A node, or an item of a map, which is a step."""
+        node = self.nodes.get(path)
+        above, _, leaf = path.rpartition("/")
+        if node is None and leaf.isdigit() and above in self.nodes and self.nodes[above].kind == "map":
+            node = Node(path, "step", above, int(leaf), self.nodes[above].mode)
+        return node
+
+    def at(self, path: str) -> Node:
+        """The same; it must be there."""
+        node = self.find(path)
+        assert node is not None, path
+        return node
+
+    def branches(self, run: RunDump | None, path: str, visit: int) -> tuple[str, ...]:
+        """The paths of what runs at once in a block; of a map, as many as are recorded."""
+        node = self.at(path)
+        if node.kind != "map":
+            return node.children
+        spreads = run.of(Spread) if run is not None and run.error is None else []
+        count = next((s.count for s in spreads if (s.path, s.visit) == (path, visit)), 0)
+        return tuple(f"{path}/{index}" for index in range(count))
 
 
 class Boot(NamedTuple):
@@ -178,6 +307,7 @@ class Expected(NamedTuple):
     workflow: str
     ends: tuple[str, ...] = ("completed",)
     input: str | None = None
+    is_child: bool = False
 
 
 class Episode(NamedTuple):

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import bugs, damage
+from . import bugs, damage, flow_bugs  # noqa: F401 - they register their bugs
 from .bodies import RunSpec
 from .checker import check
 from .dumps import dump, read, tree_of
@@ -28,6 +28,7 @@ from .effects import read_lines
 from .faults import Fault, arm, image_of_fault
 from .model import Boot, Dump, Episode, Expected, Line, Tree
 from .scenarios import SCENARIOS, WORKFLOWS
+from .seeding import plant
 from .values import digest
 from .worker import STORE_ERROR, Life, live
 
@@ -102,7 +103,7 @@ def run_episode(job: Job, folder: Path) -> Report:
                 unfired.append(fault.before)
             else:
                 damaged.setdefault(victim, number)
-        life = Life(str(database), job.scenario, changed)
+        life = Life(str(database), job.scenario, changed, tuple(read_lines(journal)))
         boot = _boot(job, fault, life, number, journal)
         boots.append(boot)
         recoveries += any(run.ended is None for run in before.runs.values())
@@ -120,6 +121,9 @@ def run_episode(job: Job, folder: Path) -> Report:
         if image_of_fault(journal, boot.number).exists()
     }
     runs = {run.id: Expected(run.workflow, run.ends, digest(run.input)) for run in scenario.runs}
+    for found in dumps:
+        children = [run for run in found.runs.values() if run.parent is not None]
+        runs.update((run.id, Expected(run.workflow, is_child=True)) for run in children)
     lines = read_lines(journal)
     findings = check(Episode(_TREES, runs, boots, lines, dumps, damaged, faults))
     passed = _passed(journal, lines)
@@ -178,7 +182,7 @@ def _child(job: Job, fault: Fault, life: Life, number: int, journal: Path) -> No
         if job.patience > 2:
             faulthandler.dump_traceback_later(job.patience - 1)
         effects = arm(fault, number, journal)
-        bugs.plant(job.bug, life.database)
+        plant(job.bug, life.database)
         status = live(life, effects)
     except BaseException:  # the only way out is the exit status
         traceback.print_exc()

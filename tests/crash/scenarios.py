@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from durable_trio import Retry, Workflow
 
+from . import flows
 from .bodies import RunSpec, decide, decide_plainly, play, play_plainly
 
 
@@ -110,8 +111,18 @@ def _changed_order() -> Workflow:
 
 
 ORDER, LAX = _order("order"), _order("lax", durability="async")
-WORKFLOWS = {wf.name: wf for wf in (ORDER, LAX, _race(), _quorum(), _tries())}
-CHANGED = WORKFLOWS | {"order": _changed_order()}
+WORKFLOWS = {
+    wf.name: wf
+    for wf in (
+        *(ORDER, LAX, _race(), _quorum(), _tries()),
+        *(flows.story(), flows.crowd(), flows.trip(), *flows.family()),
+    )
+}
+CHANGED = WORKFLOWS | {
+    "order": _changed_order(),
+    "story": flows.changed_story(),
+    "trip": flows.changed_trip(),
+}
 
 
 class Scenario(NamedTuple):
@@ -120,10 +131,12 @@ class Scenario(NamedTuple):
     Attributes:
         runs: what is run.
         max_running: as of ``open_engine``.
+        children: what these start.
     """
 
     runs: tuple[RunSpec, ...]
     max_running: int = 1000
+    children: tuple[RunSpec, ...] = ()
 
 
 _LOOP = {
@@ -185,4 +198,9 @@ SCENARIOS: dict[str, Scenario] = {
     "queued": Scenario((*_order_runs[:2], *_race_runs[1:3], *_cancelled_runs[-3:]), max_running=2),
     "lax": Scenario(tuple(run._replace(workflow="lax") for run in _order_runs[:3])),
     "single": Scenario(_order_runs[:1]),
+    "story": Scenario(flows.STORY_RUNS),
+    "crowd": Scenario(flows.CROWD_RUNS),
+    "trip": Scenario(flows.TRIP_RUNS),
+    "family": Scenario(flows.FAMILY_RUNS, children=flows.KIDS),
+    "narrow": Scenario((*flows.STORY_RUNS[::2], *flows.TRIP_RUNS[:3], *flows.CROWD_RUNS[2:]), max_running=2),
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from . import campaign
-from .bugs import BUGS
 from .checker import INVARIANTS
+from .seeding import BUGS
 
 _EPISODES = 15  # after so many a bug has had its chance
 _QUICK = (

@@ -1,5 +1,7 @@
 """The checker complains about each thing that it must complain about, and about nothing else.
 
+Waits, messages, children and compensations are in ``test_flow_checker``.
+
 Each test breaks the good episode of ``drafts.py`` in one place, by the number of the invariant.
 """
 
@@ -32,7 +34,7 @@ def test_nothing_is_wrong_with_the_draft():
 
 
 def test_each_invariant_has_a_break():
-    assert {invariant for invariant, _ in BREAKS} == set(INVARIANTS)
+    assert {invariant for invariant, _ in BREAKS} == set(INVARIANTS) - set(range(13, 19))
 
 
 @breaks(1)

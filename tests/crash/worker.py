@@ -5,7 +5,9 @@ Everything is asked for again in every boot, with the same ids: that must change
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import trio
@@ -13,6 +15,7 @@ import trio
 from durable_trio import (
     DurableError,
     Engine,
+    EngineClosed,
     RunCancelled,
     RunFailed,
     StoreError,
@@ -21,7 +24,9 @@ from durable_trio import (
 
 from .bodies import RunSpec, stage
 from .effects import Effects
+from .model import Line
 from .scenarios import CHANGED, SCENARIOS, WORKFLOWS
+from .senders import Senders
 from .values import Address, Colour, Parcel, digest
 
 STORE_ERROR = 3  # the exit status of a life that the store ended
@@ -35,13 +40,17 @@ class Life(NamedTuple):
     database: str
     scenario: str
     changed: bool = False
+    before: tuple[Line, ...] = ()  # what earlier lives have written
 
 
 def live(life: Life, effects: Effects) -> int:
     """Live until all runs have ended; gives the exit status."""
     effects.write("boot")
     try:
-        trio.run(_main, life, effects)
+        try:
+            trio.run(_main, life, effects)
+        finally:
+            effects.watchers.clear()
     except (StoreError, ExceptionGroup) as error:
         if isinstance(error, ExceptionGroup) and error.split(StoreError)[1] is not None:
             raise
@@ -53,10 +62,13 @@ def live(life: Life, effects: Effects) -> int:
 
 async def _main(life: Life, effects: Effects) -> None:
     scenario = SCENARIOS[life.scenario]
+    specs = {run.id: run for run in (*scenario.runs, *scenario.children)}
     runs = {run.id: run for run in scenario.runs}
-    stage.set(effects, runs)
+    stage.set(effects, specs)
     # Before the engine is opened: a recovered run may be there at once.
     reached = {run.id: _watch(effects, run) for run in runs.values() if run.cancel is not None}
+    sends = any(run.sends for run in specs.values())
+    senders = Senders(effects, specs, [*runs], list(life.before)) if sends else None
     workflows = (CHANGED if life.changed else WORKFLOWS).values()
     types = [Address, Colour, Parcel]
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
@@ -66,10 +78,22 @@ async def _main(life: Life, effects: Effects) -> None:
             effects.write("open")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_terminate, signals, engine, effects, nursery.cancel_scope)
+                if senders is not None:
+                    nursery.start_soon(senders.run, engine)
                 async with trio.open_nursery() as drivers:
                     for run in runs.values():
                         drivers.start_soon(_drive, engine, effects, run, reached.get(run.id))
+                if scenario.children and not life.changed:
+                    await _outlast_children(engine)
                 nursery.cancel_scope.cancel()
+
+
+async def _outlast_children(engine: Engine) -> None:
+    """Wait until what runs have started has come to its end too."""
+    with contextlib.suppress(EngineClosed):
+        while left := await engine.list(status=("pending", "running", "waiting", "compensating")):
+            run = await engine.start(left[0].workflow, id=left[0].id)
+            await run.wait()
 
 
 async def _terminate(signals: Any, engine: Engine, effects: Effects, scope: trio.CancelScope) -> None:
@@ -88,8 +112,10 @@ async def _drive(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.
         if reached is not None:
             nursery.start_soon(_cancel, engine, effects, spec, reached)
         try:
-            run = await engine.start(spec.workflow, spec.input, id=spec.id)
-            effects.write("ack-start", spec.id, value=run.created)
+            for _ in range(2 if spec.sends or spec.at else 1):
+                at = None if spec.at is None else datetime.now(UTC) + timedelta(milliseconds=spec.at)
+                run = await engine.start(spec.workflow, spec.input, id=spec.id, at=at)
+                effects.write("ack-start", spec.id, value=run.created)
             status, value = "completed", None
             try:
                 value = await run.result()
@@ -127,8 +153,8 @@ async def _cancel(engine: Engine, effects: Effects, spec: RunSpec, reached: trio
     await reached.wait()
     with trio.CancelScope(shield=True):  # the run may be over before this has its answer
         try:
-            took_effect = await engine.cancel(spec.id, {"because": spec.id})
+            took_effect = await engine.cancel(spec.id, {"because": spec.id}, compensate=spec.undo)
         except DurableError as error:
             effects.write("ack-refused", spec.id, value=type(error).__name__)
         else:
-            effects.write("ack-cancel", spec.id, value=took_effect)
+            effects.write("ack-cancel", spec.id, value=took_effect, more=spec.undo)

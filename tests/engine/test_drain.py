@@ -7,7 +7,7 @@ import trio
 from engine_helpers import Hold, resume, states
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import EngineClosed, Ok, Retry, open_engine
+from durable_trio import EngineClosed, Ok, Retry, Workflow, open_engine, start_workflow
 from durable_trio.testing import trio_clock
 
 
@@ -87,3 +87,33 @@ async def test_it_does_not_wait_for_a_step_that_waits_for_its_next_attempt(mock_
         await engine.drain()
         assert trio.current_time() < 1000
     assert entered == [1]
+
+
+async def test_a_step_may_start_a_child_while_the_engine_drains(tmp_path):
+    """Its run must not fail for it; the child begins when the database is opened again."""
+    seen = []
+    entered, go = trio.Event(), trio.Event()
+    child, parent = Workflow("child"), Workflow("parent")
+
+    @child.step
+    async def only(ctx):
+        seen.append("child")
+
+    @parent.step
+    async def starts(ctx):
+        entered.set()
+        await go.wait()
+        return ctx | {"child": await start_workflow("child", {})}
+
+    async with open_engine(tmp_path / "db", workflows=[parent, child]) as engine:
+        await engine.start(parent, {}, id="r")
+        await entered.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.drain)
+            await wait_all_tasks_blocked()
+            go.set()
+        assert seen == []
+    async with open_engine(tmp_path / "db", workflows=[parent, child]) as engine:
+        result = await (await engine.start(parent, {}, id="r")).result()
+        await (await engine.start(child, {}, id=result["child"])).result()
+    assert seen == ["child"]
