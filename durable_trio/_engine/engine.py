@@ -498,8 +498,10 @@ class Engine:
         """
         self._check_open()
         if run_id in self.live:
-            raise InputError(f"run {run_id!r} is {self.live[run_id].status}; cancel it before you delete it")
+            raise _undeletable(run_id, self.live[run_id].status)
         stored = self._stored(run_id, with_rows=False)
+        if stored.status < FIRST_ENDED_CODE:  # it waits, and so it is not in memory
+            raise _undeletable(run_id, STATUS_NAMES[stored.status])
         await self._forget([_deletion(stored.run, run_id, stored.workflow, stored.status)])
 
     def _stored(self, run_id: str, *, with_rows: bool = True) -> Stored:
@@ -701,6 +703,10 @@ class Engine:
         name = workflow.name if isinstance(workflow, Workflow) else workflow
         await self._caught_up()
         return await self.reader.call(self.reader.list, status, name, parent, limit, after)
+
+
+def _undeletable(run_id: str, status: RunStatus) -> InputError:
+    return InputError(f"run {run_id!r} is {status}; cancel it before you delete it")
 
 
 def _deletion(key: bytes, run_id: str, workflow: int, status: int) -> Write:
