@@ -284,10 +284,9 @@ class Side:
         self.ids = {info.input["tag"]: info.id for info in infos}
         assert len(self.ids) == len(infos), "a run was started twice"
         store, codec = engine.store, engine.codec
-        timers: dict[bytes, float] = {}
+        timers: dict[bytes, set[float]] = {}
         for due, key in store.timers(limit=1000):
-            assert key not in timers, "a run has two timers"
-            timers[key] = due / 1000 - EPOCH.timestamp()
+            timers.setdefault(key, set()).add(due / 1000 - EPOCH.timestamp())
         asked: dict[str, set[tuple[str, str]]] = {}
         for ask in await engine.pending_inputs(limit=1000):
             asked.setdefault(ask.run_id, set()).add((ask.name, ask.path))
@@ -303,8 +302,7 @@ class Side:
                 kind = "event" if message.kind == EVENT_MESSAGE else "input"
                 mail.setdefault((kind, message.name), []).append(message.payload)
             shown[info.input["tag"]] = _shown(info) | {
-                # A run that has ended may leave one, which is swept away when it is due.
-                "timer": timers.get(key) if info.status == "waiting" else None,
+                "timers": timers.get(key, set()) if info.status == "waiting" else set(),
                 "mail": mail,
                 "questions": asked.get(info.id, set()),
             }

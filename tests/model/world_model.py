@@ -138,6 +138,11 @@ class World:
         at_once = [run.tag.partition(">")[0] for run in self.runs.values() for at in dues(run) if at == due]
         return len(at_once) != len(set(at_once))
 
+    def times_out(self, by: float) -> bool:
+        """Whether an attempt at a step takes too long then."""
+        leaves = [leaf for run in self.runs.values() for leaf in run.open.values()]
+        return any(leaf.limit is not None and leaf.limit <= by for leaf in leaves)
+
     def pass_time(self, to: float) -> None:
         """The clock is set to an instant, with at most one instant before it at which something is due."""
         self.now = to
@@ -221,7 +226,7 @@ def questions(run: Run) -> set[tuple[str, str]]:
 
 
 def seen(run: Run) -> dict[str, Any]:
-    """All that is compared of a run. ``timer`` is set where it has no task that could keep the time itself."""
+    """All that is compared of a run. ``timers``: a run that has no task cannot keep the time itself."""
     shown = status(run)
     return {
         "status": shown,
@@ -229,7 +234,7 @@ def seen(run: Run) -> dict[str, Any]:
         "error": run.error,
         "errors": run.errors,
         "compensations": run.compensations,
-        "timer": min(dues(run), default=None) if shown == "waiting" else None,
+        "timers": {min(dues(run))} if shown == "waiting" and dues(run) else set(),
         "mail": {name: letters for name, letters in run.mail.items() if letters},
         "questions": questions(run) if run.status == "live" else set(),
     }
