@@ -98,8 +98,25 @@ def walk_off(run: RunState, scope: StepScope) -> None:
             finish = end
     else:
         reason = Failure(type="TimeoutError", message=run.halt_cause)
-        ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
+        ending = Ending("failed", reason, {run.at or _reached(run): reason})
     finish(run, ending, _interrupted(run, scope))
+
+
+def _reached(run: RunState) -> str:
+    """Where a run is that was taken up again when its time was over: at the first node without an outcome."""
+    base = run.input
+    visits: dict[int, int] = {}
+    index = 0
+    while True:
+        node = run.plan.nodes[index]
+        visit = visits[index] = visits.get(index, 0) + 1
+        outcome = replayed(run, node, base, visit)
+        if outcome is None:
+            return node.path
+        ending, index = _next(run.plan, index, outcome)
+        if ending is not None:
+            return node.path
+        base = outcome.value
 
 
 def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:
