@@ -223,21 +223,6 @@ async def test_a_workflows_timeout_bounds_the_whole_run(mock_clock):
     assert trio.current_time() == start + 100
 
 
-async def test_a_workflows_timeout_names_the_same_step_when_it_comes_in_another_life(disk, mock_clock):
-    wf = Workflow("bounded", timeout=100)
-    wf.step(lambda ctx: {"n": 1}, name="a", inline=True)
-    wf.step(forever, name="b")
-    async with open_engine(disk, workflows=[wf], clock=trio_clock()) as engine:
-        await engine.start(wf, id="r")
-        while (await engine.get("r")).current_step != "b":
-            await trio.lowlevel.checkpoint()
-    await trio.sleep(100)
-    async with open_engine(disk, workflows=[wf], clock=trio_clock()) as engine:
-        run = await engine.start(wf, id="r")
-        info = await run.wait()
-    assert {path: reason.type for path, reason in info.errors.items()} == {"b": "TimeoutError"}
-
-
 async def test_a_workflows_timeout_cancels_branches_and_waits_until_they_are_out(mock_clock):
     wf = Workflow("bounded", timeout=100)
     events = []
