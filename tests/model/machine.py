@@ -12,6 +12,7 @@ import copy
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,22 +42,27 @@ inputs = st.fixed_dictionaries(
 
 
 class Machine(RuleBasedStateMachine):
-    """See above. ``stores`` are the kinds of stores that it drives."""
+    """See above. ``flows`` are those that it starts, and ``stores`` the kinds of stores that it drives."""
+
+    flows: tuple[str, ...] = tuple(sorted(FLOWS))
+    stores: tuple[str, ...] = ("memory", "lmdb")
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="durable-trio-model-"))
         self.host = Host()
-        self.sides = [Side(self.host, None), Side(self.host, self.folder)]
+        folders = {"memory": None, "lmdb": self.folder}
+        self.sides = [Side(self.host, folders[store]) for store in self.stores]
         self.world = World()
         self.commands = 0
         self.crashed = 0
 
-    @initialize(flow=st.sampled_from(sorted(FLOWS)), given=inputs)
-    def begin(self, flow: str, given: dict[str, Any]) -> None:
+    @initialize(flow=whose, given=inputs)
+    def begin(self, flow: int, given: dict[str, Any]) -> None:
         for side in self.sides:
             self.host.call(side.open)
-        self.command("start", {"tag": "p", "flow": flow, "given": given, "after": 0}, None)
+        first = {"tag": "p", "flow": self.one_of(self.flows, flow), "given": given, "after": 0}
+        self.command("start", first, None)
 
     def teardown(self) -> None:
         try:
@@ -68,15 +74,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         tag=tags,
-        flow=st.sampled_from(sorted(FLOWS)),
+        flow=whose,
         given=inputs,
         after=st.sampled_from([0, 0, 0, 40]),
         queue=st.sampled_from(["default", "other"]),
         priority=st.integers(-2, 2),
         crash=crashes,
     )
-    def start(self, tag: str, crash: Any, **arguments: Any) -> None:
-        self.command("start", {"tag": tag, **arguments}, crash)
+    def start(self, tag: str, flow: int, crash: Any, **arguments: Any) -> None:
+        self.command("start", {"tag": tag, "flow": self.one_of(self.flows, flow), **arguments}, crash)
 
     @precondition(lambda self: self.open_gates())
     @rule(which=whose, number=st.integers(0, 50), crash=crashes)
@@ -181,7 +187,7 @@ class Machine(RuleBasedStateMachine):
     # -- how they are given --------------------------------------------------------------------------
 
     @staticmethod
-    def one_of(some: list[T], which: int) -> T:
+    def one_of(some: Sequence[T], which: int) -> T:
         return some[which % len(some)]
 
     def runs(self, *statuses: str) -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from machine import Machine
+from profiles import looking
 
-TestModel = Machine.TestCase
+TestModel = pytest.mark.slow(Machine.TestCase)
+TestModel.settings = looking()

@@ -1,1 +1,0 @@
-"""How long the machine looks for trouble: ``HYPOTHESIS_PROFILE=model-long`` for much longer."""
