@@ -1,4 +1,4 @@
-"""Records a database for ``test_recorded_databases.py``: run it from the root, with the next generation's number.
+"""Records a database for ``test_recorded_databases.py``; run it from the root, with a number of its own.
 
     python tests/engine/record_databases.py 2
 

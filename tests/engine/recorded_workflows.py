@@ -1,10 +1,10 @@
 """The workflows of the recorded databases, as shapes that a test can change.
 
-A node is its name and a mark: ``name`` is a step, ``name!`` one with a handler to undo it, ``name()`` one that
-calls the workflow ``errand``, ``name@`` one that waits for the event ``word`` inside; ``name:`` is a block,
-``name>`` a sequence, ``name[]`` a map over ``ctx["pages"]``, ``name?`` a branch by ``ctx["kind"]``, ``name zzz`` a
-sleep of three days, ``name<-event`` and ``name<-input?`` are waits. What is recorded depends on these shapes:
-they are added to, and never changed.
+A node is its name and a mark: ``name`` is a step, ``name!`` one with a handler to undo it, ``name()`` one
+that calls the workflow ``errand``, ``name@`` one that waits for the event ``word`` inside; ``name:`` is a
+block, ``name>`` a sequence, ``name[]`` a map over ``ctx["pages"]``, ``name?`` a branch by ``ctx["kind"]``,
+``name zzz`` a sleep of three days, ``name<-event`` and ``name<-input?`` are waits. What is recorded depends
+on these shapes: they are added to, and never changed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def _declare_all(wf: Workflow, shape: Shape, *, recording: bool, place: str) -> 
         _declare(wf, name, inside, recording=recording, place=place)
 
 
-def _declare(wf: Workflow, name: str, inside: Any, *, recording: bool, place: str) -> None:
+def _declare(  # noqa: C901 - one case per kind of node
+    wf: Workflow, name: str, inside: Any, *, recording: bool, place: str
+) -> None:
     async def body(ctx: Any, *_item: Any) -> Any:
         info = step_info()
         if recording and info.path in ctx.get("stop", ()):

@@ -16,8 +16,6 @@ def mock_clock():
     return trio.testing.MockClock()
 
 
-
-
 async def until(engine, run_id, *statuses):
     while (info := await engine.get(run_id)).status not in statuses:
         await trio.testing.wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""Databases that earlier versions have left (``tests/data/databases``), opened by this one: runs go on, or say why not.
+"""Databases that earlier versions have left (``tests/data/databases``): their runs go on, or say why not.
 
 The clock begins where that of the recording began, and moves when a test moves it.
 """
@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from recorded_workflows import RUNS, SHAPES, THREE_DAYS, build, build_all
 
-from durable_trio import InputError, RunBlocked, RunNotFound, open_engine
+from durable_trio import InputError, RunBlocked, open_engine
 from durable_trio.testing import trio_clock
 
 RECORDED = sorted((Path(__file__).parent.parent / "data" / "databases").glob("*.tar.xz"))
@@ -162,7 +162,7 @@ async def test_the_mailbox_and_the_due_times_are_kept(recorded, mock_clock):
 
 
 LONGER = {
-    "order-begins": ["validate", "wrap", ("checks:", ["stock", ("pay>", ["authorize", "capture"])]), "ship", "notify"],
+    "order-begins": ["validate", "wrap", *SHAPES["order"][1:]],
     "order-in-block": [
         "validate",
         ("checks:", ["stock", ("pay>", ["authorize", "capture", "wrap"]), "weigh"]),

@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from flows import CHOICES, FLOWS, Branch, Child, Event, Flow, Input, Map, Node, Parallel, Sequence, Sleep, Step
+from flows import (
+    CHOICES,
+    FLOWS,
+    Branch,
+    Child,
+    Event,
+    Flow,
+    Input,
+    Map,
+    Node,
+    Parallel,
+    Sequence,
+    Sleep,
+    Step,
+)
 from model import UNIT
 
 from durable_trio import (
@@ -23,8 +37,7 @@ from durable_trio import (
     wait_for_input,
 )
 
-# Gives what the machine chose, and a value; called with (run, path, visit, attempt) and whether it is past its
-# waits: it is told first that the body is entered.
+# Called with a body's (run, path, visit, attempt); gives what the machine has chosen for it.
 Arrive = Callable[..., Awaitable[tuple[str, Any]]]
 
 
@@ -53,7 +66,8 @@ class _Builder:
                     wf.compensation(undo, self._handler)
                 retry = _retry(node.attempts, node.back_off)
                 timeout = None if node.timeout is None else node.timeout * UNIT
-                wf.step(self._body(node, plain=plain), name=node.name, retry=retry, timeout=timeout, compensate=undo)
+                body = self._body(node, plain=plain)
+                wf.step(body, name=node.name, retry=retry, timeout=timeout, compensate=undo)
             case Sleep():
                 wf.sleep(node.seconds * UNIT, name=node.name)
             case Event():

@@ -1,4 +1,4 @@
-"""Drives real engines: one Trio run in a thread, in which commands are given one by one, on a clock that stands.
+"""Drives real engines: a Trio run in a thread, in which commands are given one by one while its clock stands.
 
 A command is followed by waiting until nothing moves any more: no task can go on, the committer has nothing
 left, no thread reads. So the interleaving is the machine's choice, and what is then seen can be compared.
@@ -27,7 +27,7 @@ import trio
 from building import build
 from model import BY_CALLER, BY_PARENT
 
-from durable_trio import DurableError, Engine, Failure, RunInfo, open_engine
+from durable_trio import DurableError, Failure, RunInfo, open_engine
 from durable_trio._engine import committer, lifetime
 from durable_trio._snapshot.records import EVENT_MESSAGE
 from durable_trio._store.base import Store
@@ -128,7 +128,7 @@ class Side:
             ) as self.engine:
                 task_status.started()
                 await self.leave.wait()
-        except Exception as error:  # noqa: BLE001 - raised where the machine looks next
+        except Exception as error:  # raised where the machine looks next
             self.broken = error
         finally:
             left.set()
@@ -293,7 +293,7 @@ class Side:
         shown = {}
         for listed in infos:
             info = await engine.get(listed.id)
-            assert info.status == listed.status or info.status == "running", (info.status, listed.status)
+            assert info.status in (listed.status, "running"), f"listed as {listed.status}"
             key = engine.reader.find(info.id)
             assert key is not None
             mail: dict[tuple[str, str], list[Any]] = {}

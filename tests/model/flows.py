@@ -1,4 +1,4 @@
-"""The workflows that the machine drives, as plain data: ``building.py`` makes them, ``model.py`` foretells them.
+"""The workflows that the machine drives, as plain data: ``building.py`` makes them, ``model.py`` foretells.
 
 A body leaves ``[what the machine chose, *what its waits gave]`` under its step's name, so that whatever is
 lost, swapped or done twice shows in a result. Durations are whole seconds, different within a workflow: no
@@ -179,7 +179,11 @@ FLOWS = {
                     need=2,
                 ),
                 Parallel(
-                    "any", (Step("u"), Step("v", attempts=2, back_off=3)), need=1, complete_all=True, timeout=41
+                    "any",
+                    (Step("u"), Step("v", attempts=2, back_off=3)),
+                    need=1,
+                    complete_all=True,
+                    timeout=41,
                 ),
                 Step("b"),
             ),

@@ -27,7 +27,7 @@ from world_model import ENDED, World
 T = TypeVar("T")
 _TAGS = ("p", "q", "r", "s")
 _ANSWERS = [*CHOICES, "approved", "rejected", True, False, "some text", 7]
-_TICK = 0.125  # seconds, exact in binary; a command's instant modulo UNIT is its own, so that no two things tie
+_TICK = 0.125  # seconds; a command's instant modulo UNIT is its own, so that no two things tie
 
 tags = st.sampled_from(_TAGS)
 whose = st.integers(0, 1000)  # of the runs or bodies that there are, modulo their number

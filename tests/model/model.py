@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flows import FLOWS, Branch, Child, Event, Flow, Input, Map, Node, Parallel, Sequence, Sleep, Step
+from flows import Branch, Child, Event, Flow, Input, Map, Node, Parallel, Sequence, Sleep, Step
 
 if TYPE_CHECKING:
     from world_model import World
@@ -29,7 +29,7 @@ BY_PARENT, BY_CALLER = "!its parent was cancelled", "!its caller was cancelled"
 
 @dataclass
 class Outcome:
-    """``jump`` is where a Goto leads, or ``""`` to finish. ``errors``: path to reason, first in time first."""
+    """``jump``: where a Goto leads, or ``""`` to finish. ``errors``: path to reason, in order of time."""
 
     ok: bool
     value: Any
@@ -164,15 +164,13 @@ class Run:
 
         self.enter(nodes[0], f"{key[0]}/{nodes[0].name}", key[1], given, after, top=top)
 
-    def block(
+    def block(  # noqa: C901 - its parts share what they count
         self, node: Parallel | Map, key: Key, given: dict[str, Any], then: Then, *, plain: bool
     ) -> None:
         path, visit = key
         branches: list[Node]
         if isinstance(node, Map):
-            branches = [
-                Step(str(i), (), node.attempts, node.back_off) for i, _ in enumerate(given["items"])
-            ]
+            branches = [Step(str(i), (), node.attempts, node.back_off) for i, _ in enumerate(given["items"])]
         else:
             branches = list(node.branches)
         paths = {branch.name: f"{path}/{branch.name}" for branch in branches}
@@ -375,5 +373,3 @@ class Run:
 def name_of(wait: Event | Input) -> tuple[str, str]:
     """What a message must be called to answer the wait."""
     return ("event", wait.event) if isinstance(wait, Event) else ("input", wait.input)
-
-

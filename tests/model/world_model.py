@@ -1,12 +1,11 @@
-"""The commands of ``Engine`` on the runs of ``model.py``, under the same names; and what can be seen of them."""
+"""The commands of ``Engine`` on the runs of ``model.py``, under their names; and what can be seen of them."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
-from flows import CHOICES, FLOWS, Input, Step, everything
-from model import BY_PARENT, TIMEOUT, UNIT, Leaf, Outcome, Run, name_of
+from flows import CHOICES, FLOWS, Event, Input, Step, everything
+from model import BY_CALLER, TIMEOUT, UNIT, Leaf, Outcome, Run, name_of
 
 ENDED = ("completed", "failed", "cancelled", "compensated", "compensation_failed")
 Gate = tuple[str, str, int, int]  # run, path, visit, attempt
@@ -86,8 +85,7 @@ class World:
             return "InputError"
         run.mail[name].append(payload)
         for leaf in list(run.open.values()):
-            wait = leaf.wait
-            if wait is not None and (hasattr(wait, "event") or isinstance(wait, Input)) and name_of(wait) == name:
+            if isinstance(leaf.wait, Event | Input) and name_of(leaf.wait) == name:
                 run.look(leaf)
                 break
         return None
@@ -171,7 +169,7 @@ class World:
     def _time_out(run: Run, leaf: Leaf) -> None:
         child, leaf.child = leaf.child, None
         if child is not None:
-            child.cancel("!its caller was cancelled", compensate=False)
+            child.cancel(BY_CALLER, compensate=False)
         run.fail(leaf, TIMEOUT)
 
     def restart(self) -> None:
@@ -238,5 +236,3 @@ def seen(run: Run) -> dict[str, Any]:
         "mail": {name: letters for name, letters in run.mail.items() if letters},
         "questions": questions(run) if run.status == "live" else set(),
     }
-
-
