@@ -103,10 +103,17 @@ class Machine(RuleBasedStateMachine):
         self.command("release", {"gate": gates[which % len(gates)], "what": what, "value": value}, crash)
 
     @precondition(lambda self: self.runs("live"))
-    @rule(which=whose, name=st.sampled_from(EVENTS), payload=st.integers(0, 50), crash=crashes)
-    def send_event(self, which: int, name: str, payload: int, crash: Any) -> None:
+    @rule(
+        which=whose,
+        name=st.sampled_from(EVENTS),
+        payloads=st.lists(st.integers(0, 50), min_size=1, max_size=2, unique=True),
+        crash=crashes,
+    )
+    def send_events(self, which: int, name: str, payloads: list[int], crash: Any) -> None:
         tag = self.one_of(self.runs("live"), which)
-        self.command("send_event", {"tag": tag, "name": name, "payload": payload}, crash)
+        for payload in payloads:
+            if self.world.runs[tag].status == "live":
+                self.command("send_event", {"tag": tag, "name": name, "payload": payload}, crash)
 
     @precondition(lambda self: self.open_questions())
     @rule(which=whose, value=st.sampled_from(_ANSWERS), crash=crashes)
