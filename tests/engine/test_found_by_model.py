@@ -38,3 +38,24 @@ async def test_a_workflows_timeout_names_the_same_step_when_it_comes_in_another_
     async with open_engine(disk, workflows=[wf], clock=trio_clock()) as engine:
         info = await until(engine, "r", "failed")
     assert {path: reason.type for path, reason in info.errors.items()} == {"b": "TimeoutError"}
+
+
+async def test_a_blocks_timeout_that_passes_between_two_lives_fails_the_run_too(disk, mock_clock):
+    wf = Workflow("bounded")
+    with wf.parallel(name="block", timeout=100):
+        wf.step(forever, name="x")
+        wf.step(forever, name="y")
+    wf.step(lambda ctx: {"went": "on"}, name="after", inline=True)
+    async with open_engine(disk, workflows=[wf], clock=trio_clock()) as engine:
+        await engine.start(wf, id="r")
+        while (await engine.get("r")).current_step != "block/x":
+            await trio.testing.wait_all_tasks_blocked()
+    mock_clock.jump(100)
+    async with open_engine(disk, workflows=[wf], clock=trio_clock()) as engine:
+        info = await until(engine, "r", "failed", "completed")
+    assert info.status == "failed"
+    assert info.error.type == "TimeoutError"
+    assert {step.path: step.status for step in info.steps if step.kind == "step"} == {
+        "block/x": "timed_out",
+        "block/y": "timed_out",
+    }

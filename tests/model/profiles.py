@@ -22,7 +22,7 @@ _COMMON = settings(
 
 def looking() -> settings:
     """The machine is expected to find nothing."""
-    return settings(_COMMON, max_examples=2500 if _LONG else 35, stateful_step_count=40 if _LONG else 25)
+    return settings(_COMMON, max_examples=2500 if _LONG else 20, stateful_step_count=40 if _LONG else 25)
 
 
 def searching() -> settings:
