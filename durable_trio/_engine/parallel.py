@@ -96,6 +96,8 @@ class Block:
         self._nursery: trio.Nursery | None = None
         self._queue: Iterator[int]
         self._tasks = 0  # branches that have a task
+        # Its time was over before it was taken up again: these were under way when the run was left.
+        self._overtaken: frozenset[int] = frozenset()
 
     async def run(self, scope: StepScope) -> Outcome:
         run, node = self._run, self._node
@@ -112,7 +114,7 @@ class Block:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
-                has_begun = self._branches[index].path in known
+                has_begun = self._branches[index].path in known or index in self._overtaken
                 self._put_unfinished(index, status if has_begun else NEVER_STARTED, None)
         if run.halted or self._open:
             await trio.sleep_forever()  # the run is cancelled, or suspended: that is delivered here
@@ -205,8 +207,10 @@ class Block:
                 self._nursery = nursery
                 if self._timeout is not None:
                     due = self._due(self._timeout)
-                    left = max(due - self._run.engine.now(), 0.0)
-                    nursery.cancel_scope.deadline = trio.current_time() + left
+                    left = due - self._run.engine.now()
+                    nursery.cancel_scope.deadline = trio.current_time() + max(left, 0.0)
+                    if left <= 0:
+                        self._overtaken = frozenset((first, *others))
                 for index in others:
                     nursery.start_soon(self._branch, index)
                 await self._branch(first)

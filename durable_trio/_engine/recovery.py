@@ -278,7 +278,9 @@ def difference_to(engine: Engine, header: Header, plan: Plan, journal: Journal) 
     if old is None:
         return "the definition that it was started by is not in the database, so it cannot be compared"
     details = (*journal.waiting, *journal.answered, *journal.spread)
-    paths = {path for path, _ in (*journal.done, *journal.attempts, *details)}
+    # A step that was under way has no record, unless it has done something that outlives it.
+    parents = [(path, visit) for path, visit, _ in journal.children]
+    paths = {path for path, _ in (*journal.done, *journal.attempts, *details, *parents)}
     targets = {done.next for done in journal.done.values() if done.next}
     choices = {(path, chosen.label) for (path, _), chosen in journal.chosen.items()}
     difference = explain_difference(json.loads(old), plan.outline, paths, targets, choices)

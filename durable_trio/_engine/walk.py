@@ -28,7 +28,6 @@ async def walk(run: RunState, scope: StepScope) -> None:
     plan = run.plan
     nodes = plan.nodes
     base = run.input
-    superseded = run.superseded
     visits: dict[int, int] = {}
     steps = 0
     index = 0
@@ -40,11 +39,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
             reason = _endless(plan.max_visits, node.name)
             give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
-        visit = visits.get(index, 0) + 1
-        if superseded:
-            while (node.path, visit) in superseded:
-                visit += 1
-        visits[index] = visit
+        visit = visits[index] = _visit(run, node.path, visits.get(index, 0) + 1)
         outcome = None if run.journal is None else replayed(run, node, base, visit)
         if outcome is not None:
             records = []
@@ -69,6 +64,14 @@ async def walk(run: RunState, scope: StepScope) -> None:
             if ARMED:
                 failpoint("step.durable")
         base = outcome.value
+
+
+def _visit(run: RunState, path: str, visit: int) -> int:
+    """Which visit of a node at the top level this is: one that was superseded does not count, but is one."""
+    superseded = run.superseded
+    while superseded and (path, visit) in superseded:
+        visit += 1
+    return visit
 
 
 def _next(plan: Plan, index: int, outcome: Outcome) -> tuple[Ending | None, int]:
@@ -102,8 +105,25 @@ def walk_off(run: RunState, scope: StepScope) -> None:
     else:
         abandon(run)
         reason = Failure(type="TimeoutError", message=run.halt_cause)
-        ending = Ending("failed", reason, {run.at or run.plan.workflow: reason})
+        ending = Ending("failed", reason, {run.at or _reached(run): reason})
     finish(run, ending, _interrupted(run, scope))
+
+
+def _reached(run: RunState) -> str:
+    """Where a run is that was taken up again when its time was over: at the first node without an outcome."""
+    base = run.input
+    visits: dict[int, int] = {}
+    index = 0
+    while True:
+        node = run.plan.nodes[index]
+        visit = visits[index] = _visit(run, node.path, visits.get(index, 0) + 1)
+        outcome = replayed(run, node, base, visit)
+        if outcome is None:
+            return node.path
+        ending, index = _next(run.plan, index, outcome)
+        if ending is not None:
+            return node.path
+        base = outcome.value
 
 
 def _interrupted(run: RunState, scope: StepScope) -> list[bytes]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import trio
+import trio.testing
 from engine_helpers import Hold
-from waiting_helpers import reaches
 
 from durable_trio import DurableError, Err, InputError, RunNotFound, Workflow, open_engine
 
@@ -205,11 +206,18 @@ async def test_statuses_of_runs_that_have_not_ended_are_refused(db, flow, status
         assert await left(engine) == ["r"]
 
 
-async def test_a_run_that_waits_is_not_deleted(db, wf, mock_clock):
-    wf.wait_for_event("go", timeout=60, default=None)
+async def test_a_run_that_waits_is_not_deleted(db, mock_clock):
+    wf = Workflow("w")
+    wf.sleep(60, name="rest")
     async with open_engine(db, workflows=[wf]) as engine:
-        await engine.start(wf, id="r")
-        await reaches(engine, "r")
-        with pytest.raises(InputError, match="'r' is waiting; cancel it before"):
-            await engine.delete("r")
-        assert (await engine.get("r")).status == "waiting"
+        run = await engine.start(wf, {"n": 1}, id="r")
+        while (await engine.get("r")).status != "waiting":
+            await trio.testing.wait_all_tasks_blocked()
+        await engine.start(wf, id="later", at=datetime.now(UTC) + timedelta(days=1))
+        for run_id in ("r", "later"):
+            with pytest.raises(InputError, match="is waiting; cancel it before you delete it"):
+                await engine.delete(run_id)
+            assert (await engine.get(run_id)).status == "waiting"
+        assert await engine.cancel("r") is True
+        await run.wait()
+        await engine.delete("r")
