@@ -105,6 +105,7 @@ async def open_engine(
             try:
                 with trio.CancelScope() as engine.users:
                     await recover(engine)
+                    engine.timers.start()
                     yield engine
             except BaseException as error:  # noqa: BLE001 - raised below, bare: no group of ours around it
                 left = error

@@ -33,6 +33,15 @@ class Timers:
         self._engine = engine
         self._next = math.inf  # seconds since the epoch, at or before the nearest due time
         self._sooner = trio.Event()
+        self._started = trio.Event()
+
+    def start(self) -> None:
+        """Let timers fire from now on.
+
+        Not before all unfinished runs are found: a run that is woken meanwhile, or that it starts, would be
+        found as well, and taken up twice.
+        """
+        self._started.set()
 
     def set(self, due: float) -> None:
         """A timer has been put into the index."""
@@ -43,6 +52,7 @@ class Timers:
     async def run(self) -> None:
         """Runs until cancelled."""
         engine = self._engine
+        await self._started.wait()
         while True:
             self._sooner = trio.Event()
             nearest = await engine.reader.call(lambda: engine.store.timers(limit=1))

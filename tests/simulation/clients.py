@@ -19,7 +19,7 @@ from .drawing import Cast, Run, messages_of
 from .world import World
 
 _PATIENCE = 2000.0  # virtual seconds after which a run has not ended that should have
-_SHORT = 90.0  # the same, in a life in which nobody sends what it may wait for
+_SHORT = 30.0  # the same, in a life in which nobody sends what it may wait for
 _UNENDED = ("pending", "running", "waiting", "compensating", "blocked")
 
 

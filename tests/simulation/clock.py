@@ -17,14 +17,14 @@ def simulated_clock(at: float) -> trio.testing.MockClock:
     """A clock that starts at a virtual second; ``Stuck`` comes out of ``trio.run`` in a TrioInternalError."""
     clock = trio.testing.MockClock(autojump_threshold=0)
     clock.jump(at)
-    jump = clock._autojump
 
     def autojump() -> None:
-        if trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf:
+        seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        if seconds == math.inf:
             root = trio.lowlevel.current_root_task()
             assert root is not None
             raise Stuck("\n".join(_tree(root, "")))
-        jump()
+        clock.jump(max(seconds, 0.0))
 
     clock._autojump = autojump  # type: ignore[method-assign]
     return clock

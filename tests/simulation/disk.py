@@ -114,6 +114,8 @@ class SimulatedCommitter(Committer):
         await world.pause(0.002)
         waiters: list[Any] = []
         failure: BaseException | None = None
+        # The thread's frame keeps the runs of its batch alive until it is on the disk.
+        batch = list(self._queue)
         try:
             self._write_batch(waiters)
             world.moment("gathered, not committed")
@@ -121,6 +123,7 @@ class SimulatedCommitter(Committer):
             if world.rng.random() < world.faults and not world.dead:
                 self._fail()
             self._disk.land()
+            batch.clear()
             world.moment("committed, not acknowledged")
             await world.pause(0.005)
         except Exception as error:  # as in the thread: handed to those who wait, whatever it is
