@@ -29,6 +29,7 @@ async def run_branch(
         if isinstance(chosen, Verdict):
             return failed_question(run, scope, node, visit, chosen)
         clause = chosen
+        scope.path = None  # the branch records itself; a cancellation must not find the question under way
         run.put(run.engine.codec.encode(Chosen(node.path, visit, clause.label, run.engine.now())))
         await run.recorded()  # a step of a clause that a crash would have chosen otherwise must not begin
     inner = Place.CHAIN if place is Place.BRANCH else place

@@ -200,7 +200,8 @@ def tree_of(plan: Plan, seed: int) -> Tree:
             position,
             node.mode if isinstance(node, StepNode) else "async",
             block is not None and block.into is not None,
-            block is not None and block.fail_fast,
+            # With ``need``, an error seals the block only when too few are left, which is not looked at.
+            block is not None and block.fail_fast and not block.need,
             block.need if block is not None else 0,
             block.limit if block is not None else None,
             keys,
