@@ -106,6 +106,6 @@ def lay_out(corpus: Corpus, folder: Path, data: bytes) -> Path:
     """A database directory with this data file."""
     database = folder / "db"
     shutil.rmtree(database, ignore_errors=True)
-    shutil.copytree(corpus.folder, database, ignore=shutil.ignore_patterns("data.mdb", "lock.mdb"))
+    shutil.copytree(corpus.folder, database, ignore=shutil.ignore_patterns("data.mdb"))
     (database / "data.mdb").write_bytes(data)
     return database
