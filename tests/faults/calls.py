@@ -1,8 +1,9 @@
 """One system call fails, and what was acknowledged is there all the same; then the engine is opened again.
 
 Each case is a process of its own: a kind of call (a write of pages or of the meta page, a sync, an mmap), which
-of them is the first to fail, how many do, and with what. A short write is no error: the writer must go on with
-the rest. A disk that is full for some calls has space again after them. Then a second process, in which
+of them is the first to fail, how many do, and with what. A short write is an error to LMDB. A disk that is
+full for some calls has space again after them; the engine has stopped by then, as it does after any failed
+commit, and goes on when it is opened again. Then a second process, in which
 nothing fails, must end every run.
 """
 

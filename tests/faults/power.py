@@ -9,6 +9,7 @@ in any part, also longer than the file was, with zeros in between.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -29,6 +30,7 @@ from .recording import Entry, build_library, read_log, record
 
 SECTOR = 512
 _BATCH = 40  # states that one forked child looks at
+_PER_LOG = 4000  # states of one recorded workload; after that, another one is recorded
 _MEMORY = Path("/dev/shm")
 
 
@@ -89,7 +91,7 @@ def states(
     disk = bytearray(before)
     pending: list[Sector] = []
     told: list[list[Any]] = []
-    per_place = max(number // len(log), 1)
+    made = 0
     for place, entry in enumerate(log):
         match entry.operation:
             case "W" | "M":
@@ -105,9 +107,12 @@ def states(
             case "K":
                 told.append(json.loads(entry.data))
         seen = set()
-        for chosen in _choices(len(pending), per_place, rng):
+        # Places with few sectors have few states: those with more make up for them.
+        wanted = max(math.ceil(1.1 * number * (place + 1) / len(log)) - made, 1)
+        for chosen in _choices(len(pending), wanted, rng):
             if chosen not in seen:
                 seen.add(chosen)
+                made += 1
                 some = [sector for index, sector in enumerate(pending) if chosen >> index & 1]
                 yield State(place, chosen, bytes(_with(disk, some)), list(told))
 
@@ -153,10 +158,18 @@ def _choices(count: int, number: int, rng: random.Random) -> Iterator[int]:
 
 
 def run(seed: int, number: int, *, heeds_syncs: bool = True) -> Totals:
-    """Record a workload, and open so many states of it."""
+    """Record workloads, and open so many states of them at least."""
     totals = Totals()
     began = time.monotonic()
     rng = random.Random(seed)
+    while totals.states.total() < number:
+        _add_states(totals, rng, min(number - totals.states.total(), _PER_LOG), heeds_syncs=heeds_syncs)
+    totals.seconds = time.monotonic() - began
+    return totals
+
+
+def _add_states(totals: Totals, rng: random.Random, number: int, *, heeds_syncs: bool) -> None:
+    """Record a workload once, and open about so many states of it."""
     base = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="power-", dir=base) as name:
         folder = Path(name)
@@ -176,8 +189,6 @@ def run(seed: int, number: int, *, heeds_syncs: bool = True) -> Totals:
                 _look_at(totals, batch, folder, content)
                 batch = []
         _look_at(totals, batch, folder, content)
-    totals.seconds = time.monotonic() - began
-    return totals
 
 
 def _look_at(totals: Totals, batch: list[State], folder: Path, content: Content) -> None:

@@ -4,8 +4,7 @@
  *   'W' a write of pages begins        'S' a sync has succeeded
  *   'M' a write of a meta page begins  'm' it has succeeded (its descriptor has O_DSYNC)
  * Faults, by kind of call: 'W' 'M' as above, 'S' a sync, 'A' an mmap of more than a megabyte.
- *   A fault begins at the n-th call and lasts for `times` calls; `error` 0 means a short write, which is
- *   legal and after which the caller goes on; every fault is noted in the log as 'F'.
+ *   A fault begins at the n-th call and lasts for `times` calls; `error` 0 means a short write; every fault is noted in the log as 'F'.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -13,4 +13,4 @@ def test_a_failing_call_loses_nothing():
     assert not totals.violations, "\n".join(totals.violations[:5])
     assert totals.fired.total() >= 30
     assert totals.fired.keys() == {kind.label for kind in calls.KINDS}
-    assert totals.endings.keys() == {"went on", "stopped with a typed error"}
+    assert totals.endings.keys() <= {"went on", "stopped with a typed error"}
