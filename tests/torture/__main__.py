@@ -47,9 +47,8 @@ def main() -> int:
 
 def _do(parts: Parts, sums: Sums, name: str, number: int, began: float) -> None:
     before = time.monotonic()
-    seconds = sums.seconds[name]
     getattr(parts, name)(number)
-    sums.seconds[name] = seconds + time.monotonic() - before  # type: ignore[assignment]
+    sums.seconds[name] += time.monotonic() - before
     progress = ", ".join(f"{part} {kinds.total()}" for part, kinds in sums.faults.items())
     _say(f"{time.monotonic() - began:6.0f} s  {progress}  violations {len(sums.violations)}")
 

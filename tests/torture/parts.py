@@ -39,7 +39,7 @@ class Sums:
     """
 
     faults: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in CI})
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CI, 0.0))
     checks: Counter[int] = field(default_factory=Counter)
     violations: list[tuple[str, str]] = field(default_factory=list)
 
@@ -79,12 +79,12 @@ class Parts:
         self._sums = sums
         self._rng = random.Random(seed)
         self._pool: Pool | None = None
-        self._passed: crash_campaign.Passed = {}
+        self._queue: Iterator[Job] = iter(())
 
     def simulation(self, number: int) -> None:
         """Simulated crashes."""
         totals = simulation_campaign.run(self._rng.getrandbits(40), crashes=number)
-        self._add("simulation", totals.crashes, totals.seconds)
+        self._add("simulation", totals.crashes)
         self._sums.checks.update(totals.looked)
         for seed, _, text in totals.violations:
             self._complain("simulation", f"{text}\n{simulation_campaign.replay_command(seed)}")
@@ -92,21 +92,19 @@ class Parts:
     def kills(self, number: int) -> None:
         """SIGKILLs of real processes, at every failpoint first."""
         totals = CrashTotals()
-        jobs = self._jobs()
+        if self._pool is None:
+            self._pool = Pool(Path(tempfile.mkdtemp(prefix="torture-")))
+            self._queue = self._jobs(crash_campaign.count(self._pool))
         while totals.kills.total() < number:
-            assert self._pool is not None
-            for report in self._pool.run(list(islice(jobs, 40))):
+            for report in self._pool.run(list(islice(self._queue, 40))):
                 totals.add(report)
-        self._add("kills", totals.kills, 0.0)
+        self._add("kills", totals.kills)
         self._sums.checks.update(totals.looked)
         for _, text, report in totals.violations:
             self._complain("kills", f"{text}\n{report.job}\n{report.folder}")
 
-    def _jobs(self) -> Iterator[Job]:
-        if self._pool is None:
-            self._pool = Pool(Path(tempfile.mkdtemp(prefix="torture-")))
-            self._passed = crash_campaign.count(self._pool)
-        everywhere = list(crash_campaign.failpoints(self._passed, 2))
+    def _jobs(self, passed: crash_campaign.Passed) -> Iterator[Job]:
+        everywhere = list(crash_campaign.failpoints(passed, 2))
         self._rng.shuffle(everywhere)
         while True:
             yield from everywhere
@@ -115,14 +113,14 @@ class Parts:
     def power(self, number: int) -> None:
         """Power-loss states."""
         totals = power.run(self._rng.getrandbits(32), number)
-        self._add("power", totals.states, totals.seconds)
+        self._add("power", totals.states)
         for text in totals.violations:
             self._complain("power", text)
 
     def calls(self, number: int) -> None:
         """Failing system calls."""
         totals = calls.run(self._rng.getrandbits(32), number)
-        self._add("calls", totals.fired, totals.seconds)
+        self._add("calls", totals.fired)
         for text in totals.violations:
             self._complain("calls", text)
 
@@ -132,7 +130,7 @@ class Parts:
         kinds = Counter[str]()
         for (name, came), count in totals.files.items():
             kinds[f"{name.replace('_', ' ')}: {came}"] += count
-        self._add("hostile", kinds, totals.seconds)
+        self._add("hostile", kinds)
         for text in totals.violations:
             self._complain("hostile", text)
 
@@ -141,10 +139,9 @@ class Parts:
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
 
-    def _add(self, part: str, kinds: Counter[str], seconds: float) -> None:
+    def _add(self, part: str, kinds: Counter[str]) -> None:
         assert kinds, f"no fault of {part} happened"
         self._sums.faults[part].update(kinds)
-        self._sums.seconds[part] += seconds  # type: ignore[assignment]
 
     def _complain(self, part: str, text: str) -> None:
         self._sums.violations.append((part, text))
