@@ -44,11 +44,13 @@ class DataFile(NamedTuple):
         identity: device and inode.
         map_size: bytes, as of the last commit.
         size: bytes.
+        transaction: the number of the last commit, as LMDB counts.
     """
 
     identity: tuple[int, int]
     map_size: int
     size: int
+    transaction: int
 
 
 class _Meta(NamedTuple):
@@ -134,7 +136,7 @@ def _check(path: Path, fd: int) -> DataFile:
             f"{path} is cut short: it has {found.st_size} bytes, and {newest.last_page + 1} pages need "
             f"{(newest.last_page + 1) * newest.page_size}; {RESTORE}"
         )
-    return DataFile((found.st_dev, found.st_ino), newest.map_size, found.st_size)
+    return DataFile((found.st_dev, found.st_ino), newest.map_size, found.st_size, newest.transaction)
 
 
 def _read_meta(path: Path, fd: int, number: int, page_size: int) -> _Meta:

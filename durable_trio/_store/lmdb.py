@@ -45,6 +45,7 @@ DEFAULT_MAP_SIZE = 256 << 20
 
 # Up to this size a file is verified whole when it is opened for writing, which takes 65 ms at most.
 _VERIFIED_SIZE = 8 << 20
+_VERIFICATIONS = 5  # a file that changes during each of these has a writer, who has verified it
 _UUID_KEY = b"uuid"
 _CHECK_READERS_EVERY = 1024  # commits
 
@@ -112,8 +113,9 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool) -> Environment:
         )
 
     def make() -> Environment:
-        if not readonly and found.size <= _VERIFIED_SIZE:
-            _verify(directory / identity.DATA)
+        if found.size <= _VERIFIED_SIZE:
+            verify = _verify_beside_a_writer if readonly else _verify
+            verify(directory / identity.DATA)
         size = max(map_size, found.map_size)
         made = Environment(directory, found.identity, readonly=readonly, map_size=size)
         try:
@@ -130,6 +132,19 @@ def _verify(path: Path) -> None:
     if problems := verify_data_file(path):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
+
+
+def _verify_beside_a_writer(path: Path) -> None:
+    """The same for a reader: what looks like damage may be a writer's work, if it has committed meanwhile."""
+    for _ in range(_VERIFICATIONS):
+        before = check_data_file(path).transaction
+        try:
+            _verify(path)
+        except StoreCorrupt:
+            if check_data_file(path).transaction == before:
+                raise
+        else:
+            return
 
 
 def _check_uuid(environment: Environment, expected: str) -> None:
