@@ -126,7 +126,8 @@ def _check(path: Path, fd: int) -> DataFile:
         raise StoreCorrupt(f"{path}: its newest meta page is damaged; {RESTORE}")
     if newest.map_size > _LARGEST_MAP:
         raise StoreCorrupt(
-            f"{path}: its newest meta page is damaged: it asks for a map of {newest.map_size} bytes; {RESTORE}"
+            f"{path}: its newest meta page is damaged: it asks for a map of {newest.map_size} bytes; "
+            f"{RESTORE}"
         )
     # After the metas, because another process may be committing: what they name was written before them.
     found = os.fstat(fd)

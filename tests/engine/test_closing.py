@@ -43,10 +43,9 @@ async def test_who_asks_behind_the_writers_last_look_is_answered(disk, wf, monke
             await trio.testing.wait_all_tasks_blocked()
             asked.set()
 
-    async with trio.open_nursery() as nursery:
-        async with open_engine(disk, workflows=[wf]) as engine:
-            await engine.run(wf, {}, id="one")
-            nursery.start_soon(ask, engine)
+    async with trio.open_nursery() as nursery, open_engine(disk, workflows=[wf]) as engine:
+        await engine.run(wf, {}, id="one")
+        nursery.start_soon(ask, engine)
     assert answers == ["completed"]
 
 
@@ -75,7 +74,7 @@ async def test_a_run_that_is_due_when_it_is_recovered_runs_once(disk, monkeypatc
     async with open_engine(disk, workflows=[wf], clock=lambda: now) as engine:
         for n in range(30):
             await engine.start(wf, {"n": n}, id=f"run-{n}")
-        while len(await engine.list(status="waiting")) < 30:
+        while len(await engine.list(status="waiting")) < 30:  # noqa: ASYNC110 - no event tells
             await trio.sleep(0.01)
     now = 2000.0
     async with open_engine(disk, workflows=[wf], clock=lambda: now) as engine:

@@ -1,6 +1,7 @@
 """One system call fails, and what was acknowledged is there all the same; then the engine is opened again.
 
-Each case is a process of its own: a kind of call (a write of pages or of the meta page, a sync, an mmap), which
+Each case is a process of its own: a kind of call (a write of pages or of the meta page, a sync, an mmap),
+which
 of them is the first to fail, how many do, and with what. A short write is an error to LMDB. A disk that is
 full for some calls has space again after them; the engine has stopped by then, as it does after any failed
 commit, and goes on when it is opened again. Then a second process, in which
@@ -100,7 +101,9 @@ def _try(totals: Totals, library: Path, folder: Path, kind: Kind, first: int) ->
         totals.unfired[kind.label] += 1
         return
     totals.fired[kind.label] += 1
-    ending = {0: "went on", STORE_ERROR: "stopped with a typed error", -1: "hung"}.get(status, f"exit {status}")
+    ending = {0: "went on", STORE_ERROR: "stopped with a typed error", -1: "hung"}.get(
+        status, f"exit {status}"
+    )
     totals.endings[ending] += 1
 
     def complain(text: str) -> None:

@@ -71,9 +71,7 @@ def _try_file(totals: Totals, material: corpus.Corpus, folder: Path, seed: str, 
     database = corpus.lay_out(material, folder, data)
     output = folder / "output"
     readonly = rng.random() < 0.4
-    came = reading.in_child(
-        partial(reading.read_all, database, material.content, readonly=readonly), output
-    )
+    came = reading.in_child(partial(reading.read_all, database, material.content, readonly=readonly), output)
     totals.files[name, came] += 1
     if came not in reading.GOOD:
         way = "reading" if readonly else "writing"

@@ -1,7 +1,8 @@
 """A forked child opens a database that may be anything, and reads all of it.
 
 What may come of that: everything as it was written (``read``), some of it missing (``incomplete``: LMDB's own
-pages have no checksums, and a page of an older state is a sound one), or a typed error (``refused``). What may
+pages have no checksums, and a page of an older state is a sound one), or a typed error (``refused``). What
+may
 not: a signal, a hang, an error of another type, a value that was never written.
 """
 

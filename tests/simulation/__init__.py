@@ -1,9 +1,9 @@
-"""The real engine in a world of its own: seeded scheduling, virtual time, a disk that lands when the world says.
+"""The real engine in a world of its own: seeded scheduling, virtual time, a disk that obeys.
 
-One seed makes one *episode*: workflows and runs are drawn, an engine is opened on an empty disk, and the world
-crashes it again and again; each time, all that is left is the disk's image and what was written to the effects
-journal up to that moment. After the last crash the engine is left alone, and every run must end. Then the
-checker of ``tests/crash`` looks at the episode, and ``oracle`` at what that one does not know.
+One seed makes one *episode*: workflows and runs are drawn, an engine is opened on an empty disk, and the
+world crashes it again and again. Each time, all that is left is the disk's image and what was written to the
+effects journal up to that moment. After the last crash the engine is left alone, and every run must end. Then
+the checker of ``tests/crash`` looks at the episode, and ``oracle`` at what that one does not know.
 
 ``world``     one life: time, chance, the effects journal, and when it crashes
 ``disk``      a store whose commits land later than they are made, and a committer whose thread is a task

@@ -1,6 +1,7 @@
 """What the steps of simulated runs do, and tell the effects journal.
 
-What a body does follows from its run's seed, its path, its visit and its attempt alone: a body that runs again
+What a body does follows from its run's seed, its path, its visit and its attempt alone: a body that runs
+again
 after a crash does the same again, but makes another value. What waits for something does not look at the
 attempt either, since it must ask the same questions again.
 """

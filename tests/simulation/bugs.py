@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 import trio
 
-from durable_trio._engine import children, committer, compensate, instep, items, postoffice, recovery, timers, waits
+from durable_trio._engine import (
+    children,
+    committer,
+    compensate,
+    instep,
+    items,
+    postoffice,
+    recovery,
+    timers,
+    waits,
+)
 from durable_trio._engine import run as run_module
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._snapshot.view import Journal

@@ -45,14 +45,16 @@ class Totals:
         """The counts, as text."""
         total = self.crashes.total()
         rate = total / self.seconds if self.seconds else 0.0
-        rows = [
-            f"{total} simulated crashes in {self.episodes} episodes ({self.recoveries} recoveries), "
-            f"{rate:.0f} a second"
-        ]
+        lives = f"{self.episodes} episodes ({self.recoveries} recoveries)"
+        rows = [f"{total} simulated crashes in {lives}, {rate:.0f} a second"]
         rows += [f"  {count:6} x {label}" for label, count in sorted(self.crashes.items())]
         rows += [f"  {count:6} x {label}" for label, count in sorted(self.others.items())]
-        rows.append("records: " + ", ".join(f"{name} {count}" for name, count in sorted(self.records.items())))
-        rows.append("checks by invariant: " + ", ".join(f"{n}: {self.looked[n]}" for n in sorted(self.looked)))
+        rows.append(
+            "records: " + ", ".join(f"{name} {count}" for name, count in sorted(self.records.items()))
+        )
+        rows.append(
+            "checks by invariant: " + ", ".join(f"{n}: {self.looked[n]}" for n in sorted(self.looked))
+        )
         rows.append(f"violations: {len(self.violations)}")
         return "\n".join(rows)
 

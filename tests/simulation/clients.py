@@ -48,7 +48,7 @@ class Clients:
                 async with trio.open_nursery() as owners:
                     for run in self._cast.runs:
                         owners.start_soon(self._own, run)
-                while await self._unended():
+                while await self._unended():  # noqa: ASYNC110 - children have no owner who waits
                     await trio.sleep(3 + self._world.rng.random())
                 senders.cancel_scope.cancel()
 
@@ -161,5 +161,3 @@ class Clients:
                         break
                 for asked in await self._engine.pending_inputs(run_id=info.id):
                     await self._answer(info.id, asked.name)
-
-

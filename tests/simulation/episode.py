@@ -1,4 +1,4 @@
-"""One episode: lives of an engine on one disk, each ended by a crash, and a last one that nothing disturbs."""
+"""One episode: lives of an engine on one disk, each ended by a crash, and a last one undisturbed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.crash.model import UNENDED, Boot, Dump, Episode, Expected, Findings, 
 from tests.crash.values import Address, Colour, Parcel, digest
 
 from .bodies import stage
-from .clock import Stuck
 from .clients import Clients
+from .clock import Stuck
 from .drawing import Cast, draw
 from .facts import Archive, Facts, tree_of
 from .oracle import Story, examine
@@ -174,7 +174,7 @@ class _Lives:
     async def _leave(self, engine: Any, way: str, leave_at: int, scope: trio.CancelScope) -> None:
         """Leave the engine in peace, after some moments."""
         world = self._world
-        while world.moments < leave_at:
+        while world.moments < leave_at:  # noqa: ASYNC110 - many things are moments
             await trio.sleep(world.rng.random() * 0.05)
         if way == "drain":
             world.write("sigterm")
@@ -229,7 +229,7 @@ class _Lives:
 
 
 def _is_excused(violation: Violation, trees: dict[str, Tree]) -> bool:
-    """What the checker of ``tests/crash`` takes offence at, not knowing waits, and how slow threads are here."""
+    """What the checker of ``tests/crash`` takes offence at: it knows no waits, and no slow threads."""
     if violation.invariant == 21:
         return "it is pending, and has begun" in violation.message  # it was parked, and is called back
     if violation.invariant == 10 and "it started when the fate" in violation.message:

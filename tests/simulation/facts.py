@@ -221,4 +221,3 @@ def _clause(node: BranchNode, seed: int) -> tuple[PlanNode, ...]:
         if value in clause.values:
             return clause.nodes
     return node.default.nodes if node.default is not None else ()
-

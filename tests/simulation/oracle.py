@@ -5,7 +5,7 @@ They need what the checker of ``tests/crash`` does not look at: the records of w
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -238,9 +238,7 @@ def _check_compensations(story: Story, run: Facts, plan: Plan, findings: Finding
             findings.expect(failing is None, 18, run.id, "", "it failed twice", failing, record)
             failing = record
         elif isinstance(record, stored.Compensated):
-            findings.expect(
-                failing is not None, 18, run.id, record.path, "undone before the failure", record
-            )
+            findings.expect(failing is not None, 18, run.id, record.path, "undone before the failure", record)
             undone.append(record)
         elif isinstance(record, stored.Done):
             findings.expect(
@@ -253,9 +251,7 @@ def _check_compensations(story: Story, run: Facts, plan: Plan, findings: Finding
     expected = successes[::-1][: len(done)]
     findings.expect(done == expected, 18, run.id, "", "undone in another order", expected, done)
     if run.status in ("compensated", "compensation_failed"):
-        findings.expect(
-            len(done) == len(successes), 18, run.id, "", "not all was undone", successes, done
-        )
+        findings.expect(len(done) == len(successes), 18, run.id, "", "not all was undone", successes, done)
         well = all(record.status == OK for record in undone)
         findings.expect(well == (run.status == "compensated"), 18, run.id, "", run.status, undone)
     _check_handlers(story, run, findings)
@@ -304,5 +300,3 @@ def _check_failure(run: Facts, findings: Findings) -> None:
         [NODE_STATUS_NAMES[record.status] for record in top],
         ended,
     )
-
-

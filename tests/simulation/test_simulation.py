@@ -56,7 +56,12 @@ def _trace_elsewhere(seed: int, hash_seed: str) -> str:
     program = f"from tests.simulation.episode import play; print(play({seed}).trace)"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=_ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=_ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 
