@@ -402,7 +402,8 @@ class Engine:
         """Hand over the cancellation of a run that has not ended, and of all that it has started and that is
         under way; False if it is too late for one.
         """
-        if run.ending or run.status == "compensating":
+        has_ended = STATUS_CODES[run.status] >= FIRST_ENDED_CODE  # a child may be found so by who called it
+        if run.ending or has_ended or run.status == "compensating":
             return False
         if run.stopped:
             return True

@@ -129,8 +129,9 @@ class _Lives:
                     self.died_of = f"life {world.boot} died of {error.exceptions!r}"
                     ending = "hung"
         except Exception as error:  # the engine must not die of anything else
+            # Also behind a crash: it is the same engine, and being cancelled must not break it either.
             self.died_of = f"life {world.boot} died of {error!r}"
-            ending, status = "hung", 0
+            ending, status = ("exit" if world.dead else "hung"), 0
         if world.dead and ending != "hung":
             ending, status = "killed", 9
             assert world.image is not None
