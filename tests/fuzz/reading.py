@@ -8,6 +8,7 @@ not: a signal, a hang, an error of another type, a value that was never written.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ def in_child(function: Callable[[], int], output: Path, patience: float = PATIEN
     pid = os.fork()
     if not pid:
         status = UNTYPED
+        faulthandler.disable()  # pytest's would write about a signal to where the parent's errors go
         try:
             handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(handle, 1)
