@@ -10,6 +10,7 @@ from durable_trio._engine.ending import end, give_up
 from durable_trio._engine.recovery import load_seq
 from durable_trio._engine.run import Ending, RunState
 from durable_trio._errors import RunBlocked, RunNotFound, StoreCorrupt
+from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES
 from durable_trio._snapshot.records import CancelRequested
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ def cancel_now(run: RunState | None, reason: Any, *, compensate: bool = False) -
     """Hand over the cancellation of a run that has not ended, and of all that it has started and that is
     under way; False if it is too late for one.
     """
-    if run is None or run.ending or run.status == "compensating":
+    # A child may be found ended by the step that called it.
+    if (
+        run is None
+        or run.ending
+        or run.status == "compensating"
+        or STATUS_CODES[run.status] >= FIRST_ENDED_CODE
+    ):
         return False
     if run.stopped:
         return True

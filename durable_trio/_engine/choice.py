@@ -31,6 +31,7 @@ async def run_branch(
         if isinstance(chosen, Verdict):
             return failed_question(run, scope, node, visit, chosen)
         clause = chosen
+        scope.path = None  # the branch records itself; a cancellation must not find the question under way
         run.put(run.engine.codec.encode(Chosen(node.path, visit, clause.label, run.engine.now())))
         if ARMED:
             failpoint("choice.put")

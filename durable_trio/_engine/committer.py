@@ -233,6 +233,10 @@ class Committer:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._thread.join)
                 await trio.lowlevel.checkpoint()  # the last batch's callback comes before this returns
+                # Who came behind the writer's last look at the queue, nobody else would wake.
+                while self._queue and self._failure is None:
+                    await trio.to_thread.run_sync(self._write_and_report)
+                    await trio.lowlevel.checkpoint()
 
     # -- the writer ----------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ async def run_map(
         if isinstance(found, Verdict):
             return failed_question(run, scope, node, visit, found)
         items = found
+        scope.path = None  # the block records itself; a cancellation must not find the question under way
     keys = tuple(map(str, range(len(items))))
     return await _MapBlock(run, node, _Branches(node, items), keys, base, visit, place).run(scope)
 

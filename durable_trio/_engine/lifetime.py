@@ -144,9 +144,10 @@ async def _host(
             async with trio.open_nursery() as engine.workers.nursery:
                 task_status.started()
                 await trio.sleep_forever()
-            await engine.committer.aclose()
-            engine.abandon()
+            # Before the committer: a service may wait for a commit, and no cancellation ends that.
             services.cancel_scope.cancel()
+        await engine.committer.aclose()
+        engine.abandon()
 
 
 def _limits(queues: Mapping[str, int] | None) -> dict[str, int]:

@@ -79,10 +79,6 @@ class Timers:
                 return
 
     async def _durable(self) -> None:
-        if self._engine.closing:
-            await (
-                trio.sleep_forever()
-            )  # perhaps nothing is committed any more; this task is about to be ended
         try:
             await self._engine.committer.durable()
         except StoreError:

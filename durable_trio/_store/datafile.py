@@ -104,6 +104,9 @@ def check_data_file(path: Path) -> DataFile:
         os.close(fd)
 
 
+# What 64-bit processors can address at most; more is damage, and not even a number to LMDB.
+_LARGEST_MAP = 1 << 57
+
 RESTORE = (
     "restore the directory from a backup, or, to begin anew without its runs, remove the whole directory"
 )
@@ -121,6 +124,11 @@ def _check(path: Path, fd: int) -> DataFile:
         root == NO_PAGE or 1 < root <= newest.last_page for root in (newest.free_root, newest.main_root)
     ):
         raise StoreCorrupt(f"{path}: its newest meta page is damaged; {RESTORE}")
+    if newest.map_size > _LARGEST_MAP:
+        raise StoreCorrupt(
+            f"{path}: its newest meta page is damaged: it asks for a map of {newest.map_size} bytes; "
+            f"{RESTORE}"
+        )
     # After the metas, because another process may be committing: what they name was written before them.
     found = os.fstat(fd)
     pages = found.st_size // newest.page_size

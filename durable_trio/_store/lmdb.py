@@ -46,7 +46,7 @@ from durable_trio._store.transactions import Writer
 
 DEFAULT_MAP_SIZE = 256 << 20
 
-# Up to this size a file is verified whole when it is opened for writing, which takes 65 ms at most.
+# Up to this size a file is verified whole when it is opened, which takes 65 ms at most.
 _VERIFIED_SIZE = 8 << 20
 _VERIFICATIONS = 10  # of one file, if others keep writing to it
 _UUID_KEY = b"uuid"
@@ -144,7 +144,7 @@ def _open_client(directory: Path) -> tuple[LmdbStore, RequestBox]:
 def _borrow(directory: Path, map_size: int, *, readonly: bool, sole: bool = False) -> Environment:
     """The environment of a complete database, checked before it is mapped.
 
-    ``sole``: whoever asks has the lock, so that nobody writes what is verified.
+    ``sole``: whoever asks has the lock, so that no other engine has the database open.
     """
     known = identity.read_identity(directory)
     found = check_data_file(directory / identity.DATA)
@@ -156,7 +156,7 @@ def _borrow(directory: Path, map_size: int, *, readonly: bool, sole: bool = Fals
         )
 
     def make() -> Environment:
-        if sole and found.size <= _VERIFIED_SIZE:
+        if found.size <= _VERIFIED_SIZE:
             _verify(directory / identity.DATA)
         size = max(map_size, found.map_size)
         made = Environment(directory, found.identity, readonly=readonly, map_size=size)
@@ -177,9 +177,10 @@ def _verify(path: Path) -> None:
         if not problems:
             return
         if check_data_file(path).transaction == before:
-            break  # else a client has written meanwhile, perhaps over pages that were being read
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise StoreCorrupt(f"{path} is damaged: {problems[0]}{more}; {RESTORE}")
+        # Another process has committed meanwhile, perhaps over pages that were being read. One that goes on
+        # doing so has verified the file itself.
 
 
 def _check_uuid(environment: Environment, expected: str) -> None:

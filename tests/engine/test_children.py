@@ -422,3 +422,25 @@ async def test_a_child_that_cannot_be_started_leaves_nothing(db, wrong):
 async def test_outside_of_a_step_it_says_so(function):
     with pytest.raises(RuntimeError, match=f"{function.__name__}.*outside a step"):
         await function(adder())
+
+
+async def test_a_child_that_has_ended_is_not_cancelled_with_the_step_that_calls_it(disk):
+    """The step finds its child in the store, and is cancelled before it has looked at the child's result."""
+    child = adder()
+    parent = Workflow("parent")
+    engines = []
+
+    @parent.step
+    async def call(ctx):
+        child_id = await start_workflow(child, {"n": 1}, ref="one")
+        await (await engines[0].start(child, {"n": 1}, id=child_id)).result()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await call_workflow(child, {"n": 1}, ref="one")
+        return {"child": child_id}
+
+    async with open_engine(disk, workflows=[parent, child]) as engine:
+        engines.append(engine)
+        result = await engine.run(parent, {})
+        assert (await engine.get(result["child"])).status == "completed"
+        assert not await engine.cancel(result["child"])

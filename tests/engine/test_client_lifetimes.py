@@ -253,7 +253,7 @@ async def test_nothing_is_asked_of_runs_that_are_not_yet_known(disk, wf, monkeyp
     from durable_trio._engine import recovery, requests
 
     monkeypatch.setattr(recovery, "_PAGE", 1)
-    monkeypatch.setattr(requests, "_INTERVAL", 0.0)
+    monkeypatch.setattr(requests, "_INTERVAL", 0.001)
     hold = Hold()
 
     @wf.step

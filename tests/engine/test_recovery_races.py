@@ -9,7 +9,6 @@ from waiting_helpers import Wall, noted, reaches
 
 from durable_trio import Workflow, open_engine
 from durable_trio._engine import recovery
-from durable_trio._engine.committer import Committer
 from durable_trio._info import STATUS_CODES
 
 
@@ -43,30 +42,28 @@ async def test_a_timer_that_is_due_while_runs_are_recovered_does_not_take_up_its
 
 
 async def test_a_timer_that_is_due_while_the_engine_is_left_does_not_hold_it_up(tmp_path, monkeypatch):
-    """Nothing is committed any more by then, so that its run is woken in the next life."""
+    """Its run is woken in the next life."""
     wall, seen = Wall(), []
     wf = Workflow("nap")
     wf.sleep(60, name="nap")
     noted(wf, "after", seen)
-    closed, looking = threading.Event(), trio.Event()
-    aclose = Committer.aclose
-
-    async def aclose_and_tell(committer):
-        await aclose(committer)
-        closed.set()
-
-    monkeypatch.setattr(Committer, "aclose", aclose_and_tell)
+    leaving, looking = threading.Event(), trio.Event()
     async with open_engine(tmp_path / "db", workflows=[wf], clock=wall) as engine:
         await engine.start(wf, {}, id="r")
         await reaches(engine, "r")
-        timers = engine.store.timers
+        timers, suspend = engine.store.timers, engine.suspend
 
-        def timers_when_closed(*, limit):
+        def timers_when_leaving(*, limit):
             trio.from_thread.run_sync(looking.set)
-            closed.wait()
+            leaving.wait()
             return timers(limit=limit)
 
-        monkeypatch.setattr(engine.store, "timers", timers_when_closed)
+        def suspend_and_tell():
+            suspend()
+            leaving.set()
+
+        monkeypatch.setattr(engine.store, "timers", timers_when_leaving)
+        monkeypatch.setattr(engine, "suspend", suspend_and_tell)
         wall.pass_(61)
         engine.timers.set(0.0)
         await looking.wait()

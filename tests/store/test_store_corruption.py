@@ -281,6 +281,27 @@ def test_a_last_page_number_that_cannot_be_is_refused_at_once(database, last_pag
         open_lmdb(database, readonly=True)
 
 
+def test_a_reader_does_not_map_a_damaged_tree(database):
+    """LMDB would end the process: it believes what stands in a page."""
+    data = database / "data.mdb"
+    damaged = bytearray(data.read_bytes())
+    for page in range(2 * 4096, len(damaged), 4096):
+        damaged[page + 10 : page + 12] = b"\x08\x00"  # the page is a meta page, it says
+    data.write_bytes(damaged)
+    with pytest.raises(StoreCorrupt, match="damaged"):
+        open_lmdb(database, readonly=True)
+
+
+def test_a_map_size_that_no_machine_has_is_damage(database):
+    data = database / "data.mdb"
+    damaged = bytearray(data.read_bytes())
+    for meta in (0, 4096):
+        damaged[meta + 32 : meta + 40] = b"\xff" * 8
+    data.write_bytes(damaged)
+    with pytest.raises(StoreCorrupt, match="asks for a map"):
+        open_lmdb(database)
+
+
 def test_a_truncated_file_is_refused_at_every_page(database, tmp_path):
     data = database / "data.mdb"
     whole = data.read_bytes()

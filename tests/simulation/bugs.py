@@ -1,0 +1,246 @@
+"""Seeded bugs, on top of those of ``tests/crash``: each breaks the engine in one way for one episode.
+
+A bug that no episode finds fails its test. The last two were real: the simulation found them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import trio
+
+from durable_trio._engine import (
+    children,
+    committer,
+    compensate,
+    instep,
+    items,
+    postoffice,
+    recovery,
+    timers,
+    waits,
+)
+from durable_trio._engine import run as run_module
+from durable_trio._engine.mailbox import Mailbox
+from durable_trio._snapshot.view import Journal
+
+Changes = list[tuple[Any, str, Any]]
+
+
+class Bug(NamedTuple):
+    """What is replaced by what, and the invariants of which any finds it."""
+
+    changes: Callable[[], Changes]
+    invariants: frozenset[int]
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """The engine is broken in this way."""
+        changes = self.changes()
+        before = [(target, name, getattr(target, name)) for target, name, _ in changes]
+        for target, name, value in changes:
+            setattr(target, name, value)
+        try:
+            yield
+        finally:
+            for target, name, value in before:
+                setattr(target, name, value)
+
+
+BUGS: dict[str, Bug] = {}
+
+
+def _bug(*invariants: int) -> Callable[[Callable[[], Changes]], Callable[[], Changes]]:
+    def register(function: Callable[[], Changes]) -> Callable[[], Changes]:
+        BUGS[function.__name__] = Bug(function, frozenset(invariants))
+        return function
+
+    return register
+
+
+@_bug(1, 5, 14)
+def acknowledges_before_the_commit() -> Changes:
+    async def durable(self: committer.Committer) -> None:
+        self.soon()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    return [(committer.Committer, "durable", durable)]
+
+
+@_bug(25, 1)
+def acknowledges_a_failed_commit() -> Changes:
+    original = committer.Committer._landed
+
+    def landed(self: committer.Committer, waiters: list[Any], _failure: BaseException | None) -> None:
+        original(self, waiters, None)
+
+    return [(committer.Committer, "_landed", landed)]
+
+
+@_bug(13)
+def fires_timers_early() -> Changes:
+    original = waits.wait_until
+
+    async def wait_until(run: Any, scope: Any, due: float, *, stay: bool = False) -> None:
+        await original(run, scope, due - 0.5, stay=stay)
+
+    return [(waits, "wait_until", wait_until), (instep, "wait_until", wait_until)]
+
+
+@_bug(13)
+def begins_a_wait_again_after_a_crash() -> Changes:
+    original = waits._recorded_wait
+
+    def recorded_wait(*arguments: Any) -> None:
+        original(*arguments)
+
+    return [(waits, "_recorded_wait", recorded_wait)]
+
+
+@_bug(13, 20)
+def parks_without_a_timer() -> Changes:
+    original = postoffice.PostOffice.park
+
+    def park(self: Any, run: Any) -> None:
+        run.wake_at = None
+        original(self, run)
+
+    return [(postoffice.PostOffice, "park", park)]
+
+
+@_bug(14)
+def drops_an_early_event() -> Changes:
+    original = Mailbox.add
+
+    def add(self: Mailbox, kind: int, name: str, letter: Any) -> None:
+        if self.dues or self.waiting:
+            original(self, kind, name, letter)
+
+    def took(self: Any, *arguments: Any, post: Any = None, **more: Any) -> None:
+        if post is not None and post.messages:
+            post = None
+        put(self, *arguments, post=post, **more)
+
+    put = committer.Committer.put
+    return [(Mailbox, "add", add), (committer.Committer, "put", took)]
+
+
+@_bug(14)
+def leaves_a_taken_event_in_the_mailbox() -> Changes:
+    original = committer.Committer.put
+
+    def put(self: Any, *arguments: Any, post: Any = None, **more: Any) -> None:
+        if post is not None and post.taken:
+            post = post._replace(taken=())
+        original(self, *arguments, post=post, **more)
+
+    return [(committer.Committer, "put", put)]
+
+
+@_bug(14)
+def takes_the_newest_event_first() -> Changes:
+    def take(self: Mailbox, kind: int, name: str) -> Any:
+        letters = self._letters.get((kind, name))
+        return letters.pop() if letters else None
+
+    return [(Mailbox, "take", take)]
+
+
+@_bug(17)
+def starts_a_child_anew_for_each_execution() -> Changes:
+    class Random:
+        UUID = uuid.UUID
+
+        @staticmethod
+        def uuid5(_namespace: Any, name: str) -> uuid.UUID:
+            count[0] += 1
+            return uuid.uuid5(uuid.NAMESPACE_OID, f"{name}{count[0]}")
+
+    count = [0]
+    return [(children, "uuid", Random)]
+
+
+@_bug(18)
+def undoes_in_the_order_of_completion() -> Changes:
+    original = compensate._recorded
+
+    def recorded(run: Any) -> Any:
+        successes, outcomes = original(run)
+        return successes[::-1], outcomes
+
+    return [(compensate, "_recorded", recorded)]
+
+
+@_bug(18)
+def undoes_again_after_a_crash() -> Changes:
+    class Forgetful(Journal):
+        def __init__(self, records: Any) -> None:
+            super().__init__(records)
+            self.compensated.clear()
+
+    return [(compensate, "Journal", Forgetful)]
+
+
+@_bug(4, 3, 9)
+def runs_recorded_steps_again() -> Changes:
+    class Forgetful(Journal):
+        def __init__(self, records: Any) -> None:
+            super().__init__(records)
+            for key in [key for key in self.done if "/" not in key[0]][-1:]:
+                del self.done[key]
+
+    return [(recovery, "Journal", Forgetful)]
+
+
+@_bug(1, 19)
+def forgets_a_cancellation() -> Changes:
+    original = run_module.RunState.put
+
+    def put(self: Any, *records: bytes) -> None:
+        original(self, *(record for record in records if record[1] != 4))
+
+    return [(run_module.RunState, "put", put)]
+
+
+@_bug(20)
+def recovers_nothing() -> Changes:
+    from durable_trio._engine import lifetime
+
+    async def recover(_engine: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    return [(lifetime, "recover", recover)]
+
+
+@_bug(8, 20, 3, 4)
+def fires_timers_during_recovery() -> Changes:
+    original = timers.Timers.__init__
+
+    def init(self: Any, engine: Any) -> None:
+        original(self, engine)
+        self.start()
+
+    return [(timers.Timers, "__init__", init)]
+
+
+@_bug(3, 2)
+def leaves_the_question_of_a_map_under_way() -> Changes:
+    original = items._find_items
+
+    async def find_items(run: Any, scope: Any, node: Any, base: Any, visit: int) -> Any:
+        found = await original(run, scope, node, base, visit)
+        stuck.append((scope, node.path))
+        return found
+
+    async def run(self: Any, scope: Any) -> Any:
+        while stuck:
+            where, path = stuck.pop()
+            where.path = path
+        return await map_run(self, scope)
+
+    stuck: list[tuple[Any, str]] = []
+    map_run = items._MapBlock.run
+    return [(items, "_find_items", find_items), (items._MapBlock, "run", run)]

@@ -1,0 +1,287 @@
+"""One episode: lives of an engine on one disk, each ended by a crash, and a last one undisturbed."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+
+import trio
+
+from durable_trio import StoreError, open_engine
+from durable_trio.testing import trio_clock
+from tests.crash.checker import check
+from tests.crash.model import UNENDED, Boot, Dump, Episode, Expected, Findings, Tree, Violation
+from tests.crash.values import Address, Colour, Parcel, digest
+
+from .bodies import stage
+from .clients import Clients
+from .clock import Stuck
+from .drawing import Cast, draw
+from .facts import Archive, Facts, tree_of
+from .oracle import Story, examine
+from .rules import simulated
+from .world import World
+
+_ENDS = ("completed", "failed", "cancelled", "compensated", "compensation_failed")
+_PATIENCE = 5  # real seconds for one episode, of which one takes a fraction of a second
+_TYPES = (Address, Colour, Parcel)
+
+
+class Result(NamedTuple):
+    """What came of an episode.
+
+    Attributes:
+        seed: which it was.
+        crashes: how often the machine crashed, by the moment.
+        others: failed commits, and lives that were left or drained.
+        recoveries: lives that found runs which had not ended.
+        looked: how often each invariant was looked at.
+        violations: by invariant, and in words.
+        trace: identifies all that happened.
+        kinds: how many records of each kind there were in the end.
+    """
+
+    seed: int
+    crashes: Counter[str]
+    others: Counter[str]
+    recoveries: int
+    looked: Counter[int]
+    violations: list[tuple[int, str]]
+    trace: str
+    kinds: Counter[str]
+    lines: list[Any]
+
+
+def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
+    """Play the episode of this seed, with a bug planted or none."""
+    rng = random.Random(seed)
+    cast = draw(rng)
+    world = World(rng)
+    stage.world, stage.cast = world, cast
+    lives = _Lives(world, cast)
+    with _quietly(), simulated(world), bug(), _patience(seed):
+        lives.live_all()
+    if lives.died_of:
+        _bury()
+    return lives.judge(seed)
+
+
+class _Lives:
+    def __init__(self, world: World, cast: Cast) -> None:
+        self._world = world
+        self._cast = cast
+        self._archive = Archive()
+        self._taken: set[str] = set()
+        self._boots: list[Boot] = []
+        self._dumps: list[Dump] = []
+        self._facts: list[dict[str, Facts]] = []
+        self._faults: dict[int, Dump] = {}
+        self._crashes: Counter[str] = Counter()
+        self._others: Counter[str] = Counter()
+        self._recoveries = 0
+        self._clock = 0.0
+        self.died_of = ""
+
+    def live_all(self) -> None:
+        """All lives of the episode."""
+        rng = self._world.rng
+        for _ in range(rng.choice((2, 6, 12, 12))):
+            crash_at = rng.randrange(1, rng.choice((8, 30, 80, 200)))
+            faults = 0.02 if rng.random() < 0.1 else 0.0
+            way = rng.choices(("", "leave", "drain"), (10, 1, 1))[0]
+            ending = self._live(crash_at, faults, way)
+            if ending == "hung":
+                return
+            if ending == "exit" and not self._is_unfinished():
+                break
+        self._live(0, 0.0, "", last=True)
+
+    def _is_unfinished(self) -> bool:
+        facts = self._facts[-1]
+        known = {run.id for run in self._cast.runs} <= set(facts)
+        return not known or any(run.status in UNENDED for run in facts.values())
+
+    def _live(self, crash_at: int, faults: float, way: str, *, last: bool = False) -> str:
+        world = self._world
+        found = self._facts[-1] if self._facts else {}
+        self._recoveries += any(run.status in UNENDED for run in found.values())
+        world.begin(self._clock, 0 if way else crash_at, faults, last=last)
+        ending, status = "exit", 0
+        try:
+            trio.run(self._main, way, crash_at, clock=world.clock)
+        except trio.TrioInternalError as error:
+            if not isinstance(error.__cause__, Stuck):
+                raise
+            self.died_of = f"life {world.boot} ({world.label}) waits for nothing\n{error.__cause__}"
+            ending, status = "hung", 0
+        except (StoreError, BaseExceptionGroup) as error:
+            if not world.dead:
+                ending, status = "error", 3
+                if isinstance(error, BaseExceptionGroup) and error.split(StoreError)[1] is not None:
+                    self.died_of = f"life {world.boot} died of {error.exceptions!r}"
+                    ending = "hung"
+        except Exception as error:  # the engine must not die of anything else
+            # Also behind a crash: it is the same engine, and being cancelled must not break it either.
+            self.died_of = f"life {world.boot} died of {error!r}"
+            ending, status = ("exit" if world.dead else "hung"), 0
+        if world.dead and ending != "hung":
+            ending, status = "killed", 9
+            assert world.image is not None
+            world.disk = world.image
+            self._clock = world.died_at
+            self._crashes[world.label] += 1
+        else:
+            world.write("exit") if ending == "exit" else None
+            world.disk = world.disk.frozen()
+            self._clock = world.now()
+            if way or ending == "error":
+                self._others["failed commit" if ending == "error" else way] += 1
+        self._clock += world.rng.choice((0.0, world.rng.random(), world.rng.random() * 30))
+        self._boots.append(Boot(world.boot, ending, status, terminated=way == "drain" and ending == "exit"))
+        dump, facts = self._archive.read(world.disk)
+        self._dumps.append(dump)
+        self._facts.append(facts)
+        if world.at_fault is not None:
+            self._faults[world.boot] = self._archive.read(world.at_fault)[0]
+        return ending
+
+    async def _main(self, way: str, leave_at: int) -> None:
+        world, cast = self._world, self._cast
+        with world.alive():
+            world.write("boot")
+            async with open_engine(
+                workflows=cast.workflows.values(),
+                clock=trio_clock(),
+                max_running=cast.max_running,
+                types=_TYPES,
+                flush_interval=world.rng.choice((0.02, 0.2, 2.0)),
+            ) as engine:
+                world.write("open")
+                world.recovering = False
+                async with trio.open_nursery() as nursery:
+                    if way:
+                        nursery.start_soon(self._leave, engine, way, leave_at, nursery.cancel_scope)
+                    await Clients(world, cast, engine, self._taken).act()
+                    nursery.cancel_scope.cancel()
+
+    async def _leave(self, engine: Any, way: str, leave_at: int, scope: trio.CancelScope) -> None:
+        """Leave the engine in peace, after some moments."""
+        world = self._world
+        while world.moments < leave_at:  # noqa: ASYNC110 - many things are moments
+            await trio.sleep(world.rng.random() * 0.05)
+        if way == "drain":
+            world.write("sigterm")
+            with trio.move_on_after(world.rng.random()) as limit:
+                await engine.drain()
+            world.write("drained", value=not limit.cancelled_caught)
+        scope.cancel()
+
+    # -- the verdict -----------------------------------------------------------------------------------
+
+    def judge(self, seed: int) -> Result:
+        """Hand everything to the checkers."""
+        world, cast, facts = self._world, self._cast, self._facts[-1]
+        inputs = {run.id: digest(run.input) for run in cast.runs}
+        runs = {run: Expected(run, _ENDS, inputs.get(run)) for run in {**inputs, **facts}}
+        known = {run.id: (run.workflow, run.seed) for run in cast.runs}
+        known |= {run.id: (run.workflow, run.seed) for run in facts.values()}
+        trees = {run: tree_of(cast.plans[workflow], own) for run, (workflow, own) in known.items()}
+        lines = world.lines
+        episode = Episode(trees, runs, self._boots, lines, self._dumps, {}, self._faults)
+        findings = _cautiously(check, episode)
+        extra = _cautiously(examine, Story(episode, self._facts, cast.plans))
+        violations = [
+            (violation.invariant, str(violation))
+            for violation in findings.violations + extra.violations
+            if not _is_excused(violation, trees)
+        ]
+        if self.died_of:
+            violations.append((20, f"[20] {self.died_of}"))
+        kinds = Counter(type(record).__name__ for run in facts.values() for record in run.records)
+        return Result(
+            seed,
+            self._crashes,
+            self._others,
+            self._recoveries,
+            findings.looked + extra.looked,
+            violations,
+            self._trace(),
+            kinds,
+            lines,
+        )
+
+    def _trace(self) -> str:
+        found = hashlib.blake2b(digest_size=16)
+        for line in self._world.lines:
+            found.update(repr(line).encode())
+        for boot, dump in zip(self._boots, self._dumps, strict=True):
+            found.update(repr(boot).encode())
+            for run in dump.runs.values():
+                found.update(repr((run.id, run.status, run.records, run.result)).encode())
+        return found.hexdigest()
+
+
+def _is_excused(violation: Violation, trees: dict[str, Tree]) -> bool:
+    """What the checker of ``tests/crash`` takes offence at: it knows no waits, and no slow threads."""
+    if violation.invariant == 21:
+        return "it is pending, and has begun" in violation.message  # it was parked, and is called back
+    if violation.invariant == 10 and "it started when the fate" in violation.message:
+        return trees[violation.run].nodes[violation.path].mode == "thread"  # it writes after it was entered
+    if violation.invariant == 6 and "no crash had come in between" in violation.message:
+        return ": raise " in violation.first  # what a body raises while its engine is left is not believed
+    # A block whose time is over in another life than it began in has not begun anything.
+    return violation.invariant == 11 and "status='timed_out'" in violation.first
+
+
+def _cautiously(checker: Callable[[Any], Findings], what: Any) -> Findings:
+    """A checker that trips over an episode has found something too."""
+    try:
+        return checker(what)
+    except (KeyError, AssertionError, IndexError, StopIteration) as error:
+        findings = Findings()
+        findings.expect(False, 2, "", "", f"{checker.__name__} cannot make sense of it", repr(error))
+        return findings
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the engine's log, which is about what is done to it on purpose."""
+    logger = logging.getLogger("durable_trio")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _bury() -> None:
+    """Let the tasks of a run that could not be ended go, which they do with loud complaints."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = hook
+
+
+@contextmanager
+def _patience(seed: int) -> Iterator[None]:
+    """An end for an engine that is busy for ever."""
+
+    def give_up(_signum: int, _frame: Any) -> None:
+        raise TimeoutError(f"seed {seed} took more than {_PATIENCE} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_PATIENCE)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

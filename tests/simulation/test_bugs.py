@@ -1,0 +1,22 @@
+"""Every seeded bug is found: a check that never complains proves nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.episode import play
+
+_AT_MOST = 600  # episodes; most bugs show in the first dozen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BUGS)
+def test_a_seeded_bug_is_found(name):
+    bug = BUGS[name]
+    found: set[int] = set()
+    for seed in range(_AT_MOST):
+        found |= {number for number, _ in play(seed, bug.planted).violations}
+        if found & bug.invariants:
+            return
+    pytest.fail(f"{_AT_MOST} episodes with the bug {name!r} broke only {sorted(found)}")
