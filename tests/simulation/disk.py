@@ -14,7 +14,7 @@ import trio
 
 from durable_trio import StoreError, StoreFull
 from durable_trio._engine.committer import Committer
-from durable_trio._store.base import Store, Write
+from durable_trio._store.base import Answer, Store, Write
 from durable_trio._store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Disk(MemoryStore):
         """Which ids lead to which keys."""
         return list(self._aliases.items())
 
-    def commit(self, writes: Sequence[Write]) -> int:
+    def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
+        assert not answers
         self._gathered = list(writes)
         return self.batch_number() + 1
 
