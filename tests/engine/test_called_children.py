@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
+import trio
 from waiting_helpers import Wall, reaches
 
-from durable_trio import Err, Workflow, call_workflow, open_engine
+from durable_trio import Err, Workflow, call_workflow, open_client, open_engine
 
 
 def _child():
@@ -61,3 +64,37 @@ async def test_a_run_whose_time_is_over_after_a_restart_cancels_what_it_had_call
         assert info.status == "failed"
         child = await (await engine.start("child", id=children[0].id)).wait()
         assert child.status == "cancelled"
+
+
+async def test_runs_cancelled_together_stay_cancelled_when_a_crash_lies_between(tmp_path):
+    """Each is found with its cancellation recorded and without an end; the first one cancels the others."""
+    entered, release = trio.Event(), trio.Event()
+    kid, mid, top = (Workflow(name) for name in ("kid", "mid", "top"))
+
+    @kid.step
+    async def hang(ctx):
+        entered.set()
+        with trio.CancelScope(shield=True):
+            await release.wait()
+
+    @mid.step(name="call")
+    async def call_kid(ctx):
+        return await call_workflow(kid, {})
+
+    @top.step(name="call")
+    async def call_mid(ctx):
+        return await call_workflow(mid, {})
+
+    workflows = [kid, mid, top]
+    async with open_engine(tmp_path / "db", workflows=workflows) as engine:
+        await engine.start(top, {}, id="r")
+        await entered.wait()
+        assert await engine.cancel("r")
+        shutil.copytree(tmp_path / "db", tmp_path / "crashed")
+        release.set()
+    for _life in range(2):
+        async with open_engine(tmp_path / "crashed", workflows=workflows) as engine:
+            await (await engine.start(top, {}, id="r")).wait()
+        async with open_client(tmp_path / "crashed") as client:
+            ended = {info.workflow: info.status for info in await client.list()}
+        assert ended == dict.fromkeys(("kid", "mid", "top"), "cancelled")
