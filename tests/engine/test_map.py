@@ -405,3 +405,32 @@ async def test_a_parked_map_goes_on_with_what_comes(disk):
         await engine.send_event("r", "go", 1)
         results = (await reaches(engine, "r", "completed")).result["__results__"]
         assert results == {"work": Ok([Ok(0), Ok(1), Ok(2)]), "go": Ok({"go": 1})}
+
+
+@pytest.mark.slow
+async def test_a_hundred_thousand_items(disk):
+    count = 100_000
+    under_way = most = 0
+    wf = Workflow("w")
+
+    @wf.step
+    async def prepare(ctx):
+        return {"docs": list(range(count))}
+
+    @wf.map(over="docs", limit=50)
+    async def double(ctx, doc):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await trio.lowlevel.checkpoint()
+        under_way -= 1
+        return Ok(doc * 2)
+
+    @wf.step
+    async def add_up(ctx):
+        found = ctx["__results__"]["double"]
+        return {"count": len(found), "sum": sum(result.value for result in found)}
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        assert await engine.run(wf, {}) == {"count": count, "sum": count * (count - 1)}
+    assert most == 50
