@@ -1,6 +1,8 @@
 """chain: 10 steps one after another, each body passing one checkpoint; workflows/s beside bare Trio.
 
     python -m benchmarks.bench_chain
+
+On both sides every workflow has a task of its own that asks for it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ async def _measure(session: Session) -> None:
         async with open_engine(path, workflows=[WORKFLOW], max_running=level + 1) as engine:
 
             async def durable() -> None:
-                await engine.run(WORKFLOW, INPUT)  # noqa: B023 - called in this turn of the loop only
+                await engine.run(WORKFLOW, INPUT)
 
             pairs = await rates_in_turns(session, durable, BARE, level)
             more = await latencies_of(durable, session.seconds, level)

@@ -44,7 +44,9 @@ def main(bench: Bench, arguments: Sequence[str] | None = None) -> None:
     """What ``python -m benchmarks.bench_x`` does."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.bench_{bench.name}", description=bench.title)
     add_common(parser)
-    parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help=f"{bench.counts}: instead of the usual")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", help=f"{bench.counts}: instead of the usual"
+    )
     options = parser.parse_args(arguments)
     print_head(bench)
     with scratch(options.folder) as folder:
@@ -57,7 +59,9 @@ def main(bench: Bench, arguments: Sequence[str] | None = None) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """The options that all of it has."""
-    parser.add_argument("--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick")
+    parser.add_argument(
+        "--quick", dest="scale", action="store_const", const="quick", help="the same as --scale quick"
+    )
     parser.add_argument("--scale", dest="scale", choices=SCALES, help="by default full")
     parser.set_defaults(scale="full")
     parser.add_argument("--seconds", type=float, help="of one side of one pair")

@@ -101,9 +101,7 @@ class Session:
         self.rows: list[Row] = []
         self._on_row = on_row
 
-    def add(
-        self, case: str, size: int | None, unit: str, baseline: str, pairs: Pairs, **more: float
-    ) -> None:
+    def add(self, case: str, size: int | None, unit: str, baseline: str, pairs: Pairs, **more: float) -> None:
         """One more line."""
         ratios = [ours / theirs for ours, theirs in pairs]
         row = Row(
@@ -155,9 +153,7 @@ def in_turns_sync(ours: Callable[[], float], theirs: Callable[[], float], repeat
     return pairs
 
 
-async def closed_loop(
-    make: Make, total: int, in_flight: int, latencies: list[float] | None = None
-) -> float:
+async def closed_loop(make: Make, total: int, in_flight: int, latencies: list[float] | None = None) -> float:
     """Seconds for ``total`` calls, one task per call, ``in_flight`` at a time.
 
     The end of one call is the start of the next, so that as many as are in flight are under way all the time.
