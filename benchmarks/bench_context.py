@@ -2,10 +2,10 @@
 
     python -m benchmarks.bench_context
 
-100 steps that change one small key each, and 1,000 branches that read two keys each, beside bare Trio, where a
-step is given the same dict and a branch ``dict(ctx)``, a copy of its outermost level only. ``bytes_per_step`` is
-what the engine gives to the store for one step; ``written_per_step`` what the kernel says went to the disk, in
-whole pages.
+100 steps that change one small key each, and 1,000 branches that read two keys each, beside bare Trio, where
+a step is given the same dict and a branch ``dict(ctx)``, a copy of its outermost level only.
+``bytes_per_step`` is what the engine gives to the store for one step; ``written_per_step`` what the kernel
+says went to the disk, in whole pages.
 """
 
 from __future__ import annotations

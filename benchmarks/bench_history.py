@@ -3,8 +3,8 @@
     python -m benchmarks.bench_history [--sizes 1000000]
 
 onboard, 1,000 in flight, sync. The finished runs are copies of one real run (see ``filling.py``).
-``bytes_per_run`` is counted on the other side, where every run was really run under load: the pages in use, by
-the number of runs.
+``bytes_per_run`` is counted on the other side, where every run was really run under load: the pages in use,
+by the number of runs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_mixed
 
-Each body sends a few bytes to an echo server in another process, which answers 1 ms later, over a connection that
-it takes from a pool. The same on the bare side. Both cores are busy: one with the loop, the other with the server
-and the writer thread, whose GIL is the loop's.
+Each body sends a few bytes to an echo server in another process, which answers 1 ms later, over a connection
+that it takes from a pool. The same on the bare side. Both cores are busy: one with the loop, the other with
+the server and the writer thread, whose GIL is the loop's.
 """
 
 from __future__ import annotations

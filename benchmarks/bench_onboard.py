@@ -16,8 +16,9 @@ from benchmarks.measuring import Bench, Session, latencies_of, rates_in_turns
 from benchmarks.rawlmdb import RawLmdb, recorded_commits
 from benchmarks.workloads import INPUT, onboard_bare, onboard_workflow
 from durable_trio import Engine, open_engine
+from durable_trio._definition.workflow import Durability
 
-MODES = ("sync", "async", "exit")
+MODES: tuple[Durability, ...] = ("sync", "async", "exit")
 
 
 def measure(session: Session) -> None:
@@ -40,7 +41,7 @@ WORKFLOW = onboard_workflow()
 BARE = onboard_bare()
 
 
-async def _level(session: Session, engine: Engine, mode: str, level: int) -> None:
+async def _level(session: Session, engine: Engine, mode: Durability, level: int) -> None:
     async def durable() -> None:
         result = await engine.run(WORKFLOW, INPUT)
         assert result["status"] == "complete"

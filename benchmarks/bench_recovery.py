@@ -3,10 +3,10 @@
     python -m benchmarks.bench_recovery [--sizes 10000]
 
 A process of its own starts the runs and is killed by SIGKILL when each of them stands in its sixth step. Each
-repetition opens a copy of the database that it left. Steps per second from the call of ``open_engine`` to the end
-of the last run, beside as many fresh chains, started at once on an empty database with the same ``max_running``
-(the default). ``first_ms`` and ``last_ms``: from the call of ``open_engine`` to the entry of the first and the last
-resumed body that had no result.
+repetition opens a copy of the database that it left. Steps per second from the call of ``open_engine`` to the
+end of the last run, beside as many fresh chains, started at once on an empty database with the same
+``max_running`` (the default). ``first_ms`` and ``last_ms``: from the call of ``open_engine`` to the entry of
+the first and the last resumed body that had no result.
 
 The last line does it with finished runs beside them, ten (at full scale a hundred) for each killed one.
 """
@@ -118,7 +118,7 @@ def unfinished(engine: Any) -> int:
 
 
 async def until_idle(unfinished: Callable[[], int]) -> None:
-    while unfinished():
+    while unfinished():  # noqa: ASYNC110 - the engine tells nobody that all its runs have ended
         await trio.sleep(0.002)
 
 

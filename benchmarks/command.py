@@ -106,14 +106,14 @@ _NOT_SHOWN = {f"p{percent:g}_ms" for percent in PERCENTILES} - {"p50_ms", "p99_m
 
 def print_head(bench: Bench) -> None:
     print(f"\n{bench.title}\n")
-    print(f"{'':34}{bench.counts:>12}{'ours':>12}{'baseline':>12}{'ratio':>8}  spread")
+    print(f"{'':44}{bench.counts:>10}{'ours':>12}{'baseline':>12}{'ratio':>8}  spread")
 
 
 def print_row(row: Row) -> None:
     """One line, and under it what else was found out."""
     size = "" if row.size is None else f"{row.size:,}"
     print(
-        f"{row.case:34}{size:>12}{number(row.ours.median):>12}{number(row.theirs.median):>12}"
+        f"{row.case:44}{size:>10}{number(row.ours.median):>12}{number(row.theirs.median):>12}"
         f"{number(row.ratio.median):>8}  {span(row.ratio):14} {row.unit}; beside {row.baseline}"
     )
     more = {name: value for name, value in row.more.items() if name not in _NOT_SHOWN}

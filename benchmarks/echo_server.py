@@ -1,6 +1,7 @@
 """A server that sends back what it gets, one millisecond later. A process of its own: ``serving``.
 
-On epoll and with no framework, so that it is not what limits: all delays are equal, so a queue keeps them in order.
+On epoll and with no framework, so that it is not what limits: all delays are equal, so a queue keeps them in
+order.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Databases with very many runs, made in a fraction of the time that running them would take.
 
-One real run is recorded, transaction by transaction, and what it wrote is written again under other keys. So each
-of the copies has the same rows, index entries and checksums as a run that an engine ran.
+One real run is recorded, transaction by transaction, and what it wrote is written again under other keys. So
+each of the copies has the same rows, index entries and checksums as a run that an engine ran.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Template = list[Write]
 Timer = Callable[[int, int], int]
 
 
-async def record(path: Path, workflow: Workflow, input: dict[str, Any], until: str) -> Template:  # noqa: A002
+async def record(path: Path, workflow: Workflow, context: dict[str, Any], until: str) -> Template:
     """What one run writes until it has a status, one ``Write`` per transaction. The run stays in the database."""
     async with open_engine(path, workflows=[workflow]) as engine:
 
         async def one() -> None:
-            run = await engine.start(workflow, input)
-            while run.status != until:
+            run = await engine.start(workflow, context)
+            while run.status != until:  # noqa: ASYNC110 - nothing says that a run waits
                 await trio.sleep(0.001)
             await engine.get(run.id)  # what is not on disk yet is committed before this is answered
 

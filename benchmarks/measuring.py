@@ -1,9 +1,9 @@
 """What all benchmarks share: pairs of measurements, and what becomes of them.
 
-Every figure is a ratio against a baseline that runs in the same process and in the same minute: both sides take
-turns, the one that goes first changes each time, and the ratio is taken pair by pair. On a machine that others
-use too, absolute numbers drift by half; the median of such ratios stays where it is. Its spread says how far to
-trust it.
+Every figure is a ratio against a baseline that runs in the same process and in the same minute: both sides
+take turns, the one that goes first changes each time, and the ratio is taken pair by pair. On a machine that
+others use too, absolute numbers drift by half; the median of such ratios stays where it is. Its spread says
+how far to trust it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
+import timeit
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -35,7 +36,8 @@ class Row(msgspec.Struct):
     Attributes:
         case: what was measured.
         size: of what: the benchmark says what its sizes count. None if there is nothing to count.
-        unit: of ``ours`` and ``theirs``. What ends in ``/s`` is better when it is more, all else when it is less.
+        unit: of ``ours`` and ``theirs``. What ends in ``/s`` is better when it is more, all else when it is
+            less.
         baseline: what was measured beside it.
         ours, theirs: the library, and the baseline.
         ratio: ours by theirs, pair by pair.
@@ -49,7 +51,7 @@ class Row(msgspec.Struct):
     ours: Spread
     theirs: Spread
     ratio: Spread
-    more: dict[str, float] = {}
+    more: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
 class Bench(NamedTuple):
@@ -140,16 +142,21 @@ async def in_turns(
     return pairs
 
 
-def in_turns_sync(ours: Callable[[], float], theirs: Callable[[], float], repeat: int) -> Pairs:
-    """``in_turns`` for what does not need Trio."""
+def nanoseconds_in_turns(
+    session: Session, ours: str | Callable[[], object], theirs: str | Callable[[], object], **scope: object
+) -> Pairs:
+    """Nanoseconds of one call (or one execution of a statement), of both sides; the collector is off."""
+    sides = []
+    for what in (ours, theirs):
+        timer, calls = timeit.Timer(what, globals=scope), 1
+        while (took := timer.timeit(calls)) < session.seconds / 4:
+            calls *= 4
+        sides.append((timer, max(1, int(calls * session.seconds / took))))
     pairs = []
-    for number in range(repeat):
-        if number % 2:
-            other = theirs()
-            pairs.append((ours(), other))
-        else:
-            own = ours()
-            pairs.append((own, theirs()))
+    for number in range(session.repeat):
+        order = (1, 0) if number % 2 else (0, 1)
+        times = {side: sides[side][0].timeit(sides[side][1]) / sides[side][1] * 1e9 for side in order}
+        pairs.append((times[0], times[1]))
     return pairs
 
 
@@ -208,8 +215,8 @@ PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 async def latencies_of(make: Make, seconds: float, in_flight: int) -> dict[str, float]:
     """Percentiles of what one call takes with so many in flight: ``p50_ms`` and the like.
 
-    In a closed loop, so a call waits for those ahead of it only as long as these are themselves in flight: it says
-    nothing of what happens when more comes in than can be done.
+    In a closed loop, so a call waits for those ahead of it only as long as these are themselves in flight: it
+    says nothing of what happens when more comes in than can be done.
     """
     samples: list[float] = []
     calls = await calls_for(make, seconds, in_flight)

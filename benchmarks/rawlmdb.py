@@ -1,7 +1,7 @@
 """LMDB alone: what the engine writes, recorded once, and written again by py-lmdb and nothing else.
 
-The same puts and deletes in the same number of transactions, under run keys that ascend as the engine's do. No
-thread, no encoding, no checksum: this is what the disk and LMDB cost, and no engine on LMDB can be faster.
+The same puts and deletes in the same number of transactions, under run keys that ascend as the engine's do.
+No thread, no encoding, no checksum: this is what the disk and LMDB cost, and no engine on LMDB can be faster.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import lmdb
 
@@ -88,7 +88,7 @@ class RawLmdb:
         self._env = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=len(Tables._fields))
         self._tables = {name: self._env.open_db(name.encode()) for name in Tables._fields}
 
-    def __enter__(self) -> RawLmdb:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,7 +1,7 @@
 """Each workload, said once: the bodies, the workflow, and the same bodies on bare Trio.
 
-A bare side is what one would write with Trio and no durability: the caller's task goes through the steps, and a
-nursery runs the branches. The context is a dict that is copied for each branch and for nobody else.
+A bare side is what one would write with Trio and no durability: the caller's task goes through the steps, and
+a nursery runs the branches. The context is a dict that is copied for each branch and for nobody else.
 """
 
 from __future__ import annotations
