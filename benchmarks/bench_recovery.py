@@ -30,7 +30,7 @@ from benchmarks.command import main
 from benchmarks.filling import fill, record
 from benchmarks.measuring import Bench, Session, in_turns
 from benchmarks.workloads import CHAIN, INPUT, Body, chain_workflow, link
-from durable_trio import open_engine
+from durable_trio import Engine, Workflow, open_engine
 
 DONE = 5
 FRESH = chain_workflow()
@@ -112,7 +112,14 @@ async def _measure(session: Session, killed: Path, size: int, case: str) -> None
     )
 
 
-def unfinished(engine: Any) -> int:
+async def start_all(engine: Engine, workflow: Workflow, input: dict[str, Any], runs: int) -> None:  # noqa: A002
+    """Start so many runs at once; returns when all are on disk."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(runs):
+            nursery.start_soon(engine.start, workflow, input)
+
+
+def unfinished(engine: Engine) -> int:
     """Runs that have not ended: those in memory, as none of them waits."""
     return len(engine.live)
 

@@ -27,7 +27,7 @@ Timer = Callable[[int, int], int]
 
 
 async def record(path: Path, workflow: Workflow, context: dict[str, Any], until: str) -> Template:
-    """What one run writes until it has a status, one ``Write`` per transaction. The run stays in the database."""
+    """What one run writes until it has a status, one ``Write`` per transaction. The run stays there."""
     async with open_engine(path, workflows=[workflow]) as engine:
 
         async def one() -> None:
