@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_parked [--sizes 1000000]
 
-Each opening is a process of its own (``parked_probe.py``), by turns on the database with that many parked runs
-and on one with 1,000. Runs are copies of a parked one (see ``filling.py``), due an hour apart; each opening uses
-a clock at which one more of them is due. Memory is beside an engine on an empty database.
+Each opening is a process of its own (``parked_probe.py``), by turns on the database with that many parked
+runs and on one with 1,000. Runs are copies of a parked one (see ``filling.py``), due an hour apart; each
+opening uses a clock at which one more of them is due. Memory is beside an engine on an empty database.
 
 ``woken``: runs that became due while nobody had the database open, from ``open_engine`` until all have ended,
 beside starting as many runs of the same one step.
@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from benchmarks.bench_recovery import unfinished, until_idle
+from benchmarks.bench_recovery import start_all, unfinished, until_idle
 from benchmarks.command import main
 from benchmarks.filling import fill, record
 from benchmarks.measuring import Bench, Session, in_turns, spread
@@ -121,11 +121,9 @@ async def _woken(session: Session, asleep: Path, size: int) -> None:
 
     async def started() -> float:
         path = asleep.with_name("fresh.lmdb")
-        async with open_engine(path, workflows=[WAKER]) as engine, trio.open_nursery() as nursery:
+        async with open_engine(path, workflows=[WAKER]) as engine:
             began = time.perf_counter()
-            for _ in range(size):
-                nursery.start_soon(engine.start, WAKER)
-            await trio.sleep(0)
+            await start_all(engine, WAKER, {}, size)
             await until_idle(lambda: unfinished(engine))
             took = time.perf_counter() - began
         shutil.rmtree(path)

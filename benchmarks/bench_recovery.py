@@ -89,11 +89,9 @@ async def _measure(session: Session, killed: Path, size: int, case: str) -> None
 
     async def fresh() -> float:
         path = killed.with_name("fresh.lmdb")
-        async with open_engine(path, workflows=[FRESH]) as engine, trio.open_nursery() as nursery:
+        async with open_engine(path, workflows=[FRESH]) as engine:
             began = time.perf_counter()
-            for _ in range(size):
-                nursery.start_soon(engine.start, FRESH, INPUT)
-            await trio.lowlevel.checkpoint()
+            await start_all(engine, FRESH, INPUT, size)
             await until_idle(lambda: unfinished(engine))
             took = time.perf_counter() - began
         shutil.rmtree(path)
@@ -168,8 +166,7 @@ async def work(path: str, runs: int) -> None:
         open_engine(path, workflows=[chain], max_running=runs) as engine,
         trio.open_nursery() as nursery,
     ):
-        for _ in range(runs):
-            nursery.start_soon(engine.start, chain, INPUT)
+        nursery.start_soon(start_all, engine, chain, INPUT, runs)
         await all_there.wait()
         print("ready", flush=True)
         await trio.sleep_forever()

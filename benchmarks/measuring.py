@@ -54,6 +54,10 @@ class Row(msgspec.Struct):
     more: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
+SCALES = ("full", "quick", "tiny")  # tiny shows that it runs, and nothing else
+SECONDS = {"full": 1.0, "quick": 0.1, "tiny": 0.001}
+
+
 class Bench(NamedTuple):
     """One benchmark.
 
@@ -71,10 +75,7 @@ class Bench(NamedTuple):
     measure: Callable[[Session], None]
     sizes: dict[str, tuple[int, ...]]
     counts: str
-    seconds: dict[str, float] = {"full": 1.0, "quick": 0.1, "tiny": 0.001}
-
-
-SCALES = ("full", "quick", "tiny")  # tiny shows that it runs, and nothing else
+    seconds: dict[str, float] = SECONDS
 
 
 class Session:

@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from benchmarks.bench_recovery import start_all
 from benchmarks.workloads import sleeping_workflow
 from durable_trio import Engine, open_engine
 from durable_trio._info import STATUS_CODES
@@ -48,7 +49,7 @@ class Found(msgspec.Struct):
 
 async def open_and_wait(path: str, ahead: float) -> Found:
     entered = trio.Event()
-    workflow = sleeping_workflow(lambda: entered.set())
+    workflow = sleeping_workflow(lambda: entered.set())  # noqa: PLW0108 - there is a new event each time
     began = time.perf_counter()
     async with open_engine(path, workflows=[workflow], clock=lambda: time.time() + ahead) as engine:
         opened = time.perf_counter() - began
@@ -73,9 +74,7 @@ async def park(path: str, runs: int) -> Found:
     workflow = sleeping_workflow()
     async with open_engine(path, workflows=[workflow]) as engine:
         for _ in range(0, runs, 1000):
-            async with trio.open_nursery() as nursery:
-                for _ in range(min(1000, runs)):
-                    nursery.start_soon(engine.start, workflow, {"seconds": 1e6})
+            await start_all(engine, workflow, {"seconds": 1e6}, min(1000, runs))
         while parked(engine) < runs:  # noqa: ASYNC110 - nothing says that all runs wait
             await trio.sleep(0.01)
         return Found(*memory())
