@@ -34,6 +34,10 @@ class Pool:
         assert answer == b"hello"
         self._free.append(stream)
 
+    async def aclose(self) -> None:
+        for stream in self._free:
+            await stream.aclose()
+
     def around(self, body: Body) -> Body:
         """The body, after a question to the server."""
 
@@ -46,10 +50,18 @@ class Pool:
 
 def measure(session: Session) -> None:
     with serving(session.folder) as path:
-        trio.run(_measure, session, Pool(path))
+        trio.run(_measure, session, path)
 
 
-async def _measure(session: Session, pool: Pool) -> None:
+async def _measure(session: Session, path: str) -> None:
+    pool = Pool(path)
+    try:
+        await _levels(session, pool)
+    finally:
+        await pool.aclose()
+
+
+async def _levels(session: Session, pool: Pool) -> None:
     workflow = onboard_workflow(pool.around)
     bare = onboard_bare(pool.around)
     for level in session.sizes:

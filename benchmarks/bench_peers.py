@@ -85,7 +85,7 @@ def install(envs: Path, names: Sequence[str]) -> None:
     for name in names:
         print(f"installing {', '.join(PEERS[name].packages)}", flush=True)
         venv.create(envs / name, with_pip=True, clear=True)
-        pip = [envs / name / "bin/python", "-m", "pip", "install", "--quiet"]
+        pip = [str(envs / name / "bin/python"), "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, *PEERS[name].packages], check=True)
 
 
@@ -93,9 +93,7 @@ def measure(session: Session, envs: Path = ENVS, names: Sequence[str] = tuple(PE
     for name in names:
         python = envs / name / "bin/python"
         if not python.exists():
-            print(
-                f"{PEERS[name].title} is not installed: python -m benchmarks.bench_peers --install --peers {name}"
-            )
+            print(f"{PEERS[name].title} is not installed; --install does that")
             continue
         with running(python, HERE / "peers" / f"run_{name}.py", session.folder / name) as runner:
             if runner is None:
