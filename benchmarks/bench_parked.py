@@ -137,7 +137,7 @@ BENCH = Bench(
     "parked",
     "parked: runs that only wait",
     measure,
-    {"full": (10_000, 100_000, 1_000_000), "quick": (1000, 20_000), "tiny": (20,)},
+    {"full": (10_000, 100_000, 1_000_000), "quick": (1000, 5000), "tiny": (20,)},
     "waiting runs",
 )
 

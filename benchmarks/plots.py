@@ -65,7 +65,7 @@ def _lines(axes: Any, rows: list[Row], value: Callable[[Row], float], label: str
 def _throughput(axes: Any, rows: list[Row]) -> None:
     rows = [row for row in rows if row.unit == "workflows/s"]
     _lines(axes, rows, lambda row: row.ours.median)
-    bare = sorted((row.size or 0, row.theirs.median) for row in rows if row.case.endswith("sync"))
+    bare = sorted((row.size or 0, row.theirs.median) for row in rows if row.case == "onboard, sync")
     axes.plot(*zip(*bare, strict=True), color=_GREY, linestyle="--", label="bare Trio, nothing stored")
     axes.set_yscale("log")
     axes.set_xlabel("runs in flight")
@@ -104,7 +104,7 @@ def _parked(axes: Any, rows: list[Row]) -> None:
     _lines(axes, rows, lambda row: row.ours.median)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("sleeping runs in the database")
-    axes.set_ylabel("milliseconds until the first due run goes on")
+    axes.set_ylabel("milliseconds")
 
 
 def _peers(axes: Any, rows: list[Row]) -> None:
@@ -125,6 +125,6 @@ PLOTS: dict[str, tuple[str, str, Plot]] = {
     "latency": ("onboard", "Distribution of latencies", _latency),
     "context": ("context", "Cost against the size of the context", _context),
     "database": ("history", "Cost against the size of the database", _history),
-    "parked": ("parked", "Opening a database with sleeping runs", _parked),
+    "parked": ("parked", "Time against sleeping runs", _parked),
     "peers": ("peers", "Beside other systems", _peers),
 }

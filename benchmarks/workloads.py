@@ -142,14 +142,14 @@ async def wide_bare(width: int) -> Context:
 # -- big context ----------------------------------------------------------------------------------------
 
 CHANGES = 100
+_DOCUMENT = 719  # bytes of one of the documents below, as MessagePack
 READERS = 1000
 
 
 def big_context(size: int) -> Context:
     """Nested data of about so many bytes, as MessagePack: documents with texts, numbers and lists."""
     documents = {}
-    each = 1000
-    for number in range(max(1, size // each)):
+    for number in range(max(1, size // _DOCUMENT)):
         documents[f"doc_{number}"] = {
             "title": f"Document {number}",
             "pages": number % 50,
