@@ -2,33 +2,28 @@
 
     python -m benchmarks.bench_codec
 
-Each line is the median of alternating repetitions, so that a machine that slows down slows both sides;
-``times`` is the ratio of the two medians. Plain is encoding and decoding the same values untyped, without any
-promise about what comes back.
+Ours is a step's record around the value, and back to what it was, types included. Plain is encoding and
+decoding the same value untyped, without any promise about what comes back. ``freeze and encode`` adds the
+private copy that the engine makes of what a step returns.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import gc
-import statistics
-import time
 import uuid
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
+from benchmarks.command import main
+from benchmarks.measuring import Bench, Session, nanoseconds_in_turns
 from benchmarks.workloads import INPUT
 from durable_trio import Ok
 from durable_trio._snapshot.codec import Codec, pack_row
 from durable_trio._snapshot.records import DELTA, OK, STEP, Done
 from durable_trio._snapshot.types import TypeRegistry
-
-REPETITIONS = 9
-SECONDS = 0.05  # of one side of one repetition
 
 
 @dataclasses.dataclass
@@ -52,78 +47,56 @@ TYPED = {
     "tags": ("new", "gift"),
     "name": "Ada Lovelace",
 }
-OBJECTS = {"lines": [Line(f"sku-{number}", Decimal(number)) for number in range(10)]}
-RESULTS = {"__results__": {f"branch_{number}": Ok(ACCOUNT) for number in range(10)}}
-WIDE = {f"key_{number}": {"number": number, "text": "x" * 20} for number in range(1000)}
+VALUES: tuple[tuple[str, Any], ...] = (
+    ("onboard's context", INPUT),
+    ("a plain context", ACCOUNT),
+    ("date, Decimal, UUID, tuple", TYPED),
+    ("10 dataclasses with Decimals", {"lines": [Line(f"sku-{n}", Decimal(n)) for n in range(10)]}),
+    ("10 tagged results", {"__results__": {f"branch_{n}": Ok(ACCOUNT) for n in range(10)}}),
+    ("1,000 keys", {f"key_{n}": {"number": n, "text": "x" * 20} for n in range(1000)}),
+)
 
 CODEC = Codec(TypeRegistry([Line]))
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def plain(value: Any) -> None:
-    """Encode and decode with msgspec alone."""
-    _decode(_encode(value))
-
-
-def record(frozen: Any, special: bool) -> None:
-    """Encode and decode as the data of a step's record, from a value that is frozen already."""
+def encode(frozen: Any, special: bool) -> bytes:
+    """A journal row with one step's record."""
     data = CODEC.wire(frozen) if special else frozen
-    done = Done("onboard", 1, STEP, OK, 1, 1_700_000_000.0, 0.25, DELTA, data)
-    CODEC.decode_row(pack_row([CODEC.encode(done)]))
+    return pack_row([CODEC.encode(Done("onboard", 1, STEP, OK, 1, 1_700_000_000.0, 0.25, DELTA, data))])
 
 
-def with_freeze(value: Any) -> None:
-    """The same, with the private copy that the engine makes of what a step returns."""
-    record(*CODEC.freeze(value))
+def measure(session: Session) -> None:
+    for name, value in VALUES:
+        _measure(session, name, value)
 
 
-def seconds_of(function: Callable[[], None], calls: int) -> float:
-    """Seconds for one call."""
-    began = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - began) / calls
+def _measure(session: Session, name: str, value: Any) -> None:
+    frozen, special = CODEC.freeze(value)
+    row, plain = encode(frozen, special), _encode(value)
+    for what, ours, theirs in (
+        ("freeze and encode", lambda: encode(*CODEC.freeze(value)), lambda: _encode(value)),
+        ("encode", lambda: encode(frozen, special), lambda: _encode(value)),
+        ("decode", lambda: CODEC.decode_row(row), lambda: _decode(plain)),
+        (
+            "encode and decode",
+            lambda: CODEC.decode_row(encode(frozen, special)),
+            lambda: _decode(_encode(value)),
+        ),
+    ):
+        pairs = nanoseconds_in_turns(session, ours, theirs)
+        session.add(f"{name}: {what}", len(plain), "ns", "plain msgspec", pairs)
 
 
-def compare(sides: list[Callable[[], None]]) -> list[float]:
-    """Median seconds of each side, measured in turns."""
-    calls = [max(1, int(SECONDS / seconds_of(side, 5))) for side in sides]
-    samples: list[list[float]] = [[] for _ in sides]
-    for _ in range(REPETITIONS):
-        for side, count, times in zip(sides, calls, samples, strict=True):
-            times.append(seconds_of(side, count))
-    return [statistics.median(times) for times in samples]
-
-
-def main() -> None:
-    """Print the table."""
-    gc.disable()
-    print(
-        f"{'value':34}{'bytes':>8}{'plain µs':>10}{'record µs':>11}{'times':>7}{'+freeze µs':>12}{'times':>7}"
-    )
-    for name, value in [
-        ("onboard's context", INPUT),
-        ("a plain context", ACCOUNT),
-        ("date, Decimal, UUID, tuple", TYPED),
-        ("10 dataclasses with Decimals", OBJECTS),
-        ("10 tagged results", RESULTS),
-        ("1,000 keys", WIDE),
-    ]:
-        frozen, special = CODEC.freeze(value)
-        bare, ours, whole = compare(
-            [
-                lambda value=value: plain(value),
-                lambda frozen=frozen, special=special: record(frozen, special),
-                lambda value=value: with_freeze(value),
-            ]
-        )
-        size = len(CODEC.encode(CODEC.wire(frozen)))
-        print(
-            f"{name:34}{size:8}{bare * 1e6:10.2f}{ours * 1e6:11.2f}{ours / bare:7.2f}"
-            f"{whole * 1e6:12.2f}{whole / bare:7.2f}"
-        )
-
+BENCH = Bench(
+    "codec",
+    "codec: a lossless record",
+    measure,
+    {"full": (), "quick": (), "tiny": ()},
+    "bytes",
+    {"full": 0.05, "quick": 0.01, "tiny": 0.0},
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

@@ -1,95 +1,130 @@
-"""onboard (create → 3 branches → complete): workflows/s beside bare Trio with no durability, as a ratio.
+"""onboard (create → 3 branches → complete): workflows/s, in each durability mode.
 
-    python -m benchmarks.bench_onboard [--seconds 1.0] [--repeat 5] [--durability sync] [--at 1 100 1000]
+    python -m benchmarks.bench_onboard
 
-Both sides run in turn in one process, and the ratio is taken pair by pair: this is how a figure survives
-a noisy machine. On both sides every workflow has a task of its own that asks for it, and the end of one is
-the start of the next, so that as many as are "in flight" are under way all the time.
+Beside bare Trio doing the same bodies and storing nothing; on both sides every workflow has a task of its own
+that asks for it. One at a time, also beside LMDB alone: the same bytes with the same commits, with nothing
+else done. ``first step to last`` leaves out the start and the end of a run, for which every mode waits until
+they are on disk: it is what ``async`` makes faster.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import statistics
-import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from typing import Any
 
 import trio
 
-from benchmarks.workloads import INPUT, onboard_bare, onboard_workflow
+from benchmarks.command import main
+from benchmarks.measuring import Bench, Make, Session, in_turns, latencies_of, rates_in_turns
+from benchmarks.rawlmdb import RawLmdb, recorded_commits
+from benchmarks.workloads import INPUT, Body, complete, create, onboard_bare, onboard_workflow
 from durable_trio import Engine, open_engine
+from durable_trio._definition.workflow import Durability
+
+MODES: tuple[Durability, ...] = ("sync", "async", "exit")
 
 
-async def closed_loop(make: Callable[[], Awaitable[object]], total: int, in_flight: int) -> float:
-    """Seconds for ``total`` calls, one task per call, ``in_flight`` at a time."""
-    gc.collect()
-    left = total - in_flight
-
-    async def one() -> None:
-        nonlocal left
-        await make()
-        if left > 0:
-            left -= 1
-            nursery.start_soon(one)
-
-    started = time.perf_counter()
-    async with trio.open_nursery() as nursery:
-        for _ in range(in_flight):
-            nursery.start_soon(one)
-    return time.perf_counter() - started
+def measure(session: Session) -> None:
+    trio.run(_measure, session)
 
 
-async def rate(make: Callable[[], Awaitable[object]], seconds: float, in_flight: int) -> float:
-    """Calls per second, over about ``seconds``."""
-    trial = max(in_flight * 3, 20)
-    await closed_loop(make, trial, in_flight)
-    took = await closed_loop(make, trial, in_flight)
-    total = max(trial, int(trial * seconds / took)) // in_flight * in_flight
-    return total / await closed_loop(make, total, in_flight)
-
-
-async def measure(durability: str, levels: list[int], seconds: float, repeat: int) -> None:
-    workflow = onboard_workflow()
-    print(f"onboard, durability {durability!r}, {repeat} pairs of {seconds:g} s")
-    print(f"{'in flight':>10} {'durable/s':>10} {'bare/s':>10} {'ratio':>7}  {'spread':<12}  commits alone")
-    with tempfile.TemporaryDirectory(prefix="durable-trio-bench-") as folder:
-        for level in levels:
-            path = Path(folder) / f"{level}.lmdb"
+async def _measure(session: Session) -> None:
+    for mode in MODES:
+        for level in session.sizes:
             async with open_engine(
-                path, workflows=[workflow], durability=durability, max_running=max(levels) + 1
+                session.folder / f"{mode}-{level}.lmdb",
+                workflows=[WORKFLOW],
+                durability=mode,
+                max_running=level + 1,
             ) as engine:
-
-                async def durable(engine: Engine = engine) -> None:
-                    result = await engine.run(workflow, INPUT)
-                    assert result["status"] == "complete"
-
-                rates, bare_rates, ratios = [], [], []
-                for _ in range(repeat):
-                    rates.append(await rate(durable, seconds, level))
-                    bare_rates.append(await rate(onboard_bare, seconds, level))
-                    ratios.append(rates[-1] / bare_rates[-1])
-                before = engine.committer.commits
-                await durable()
-                alone = engine.committer.commits - before
-                print(
-                    f"{level:>10} {statistics.median(rates):>10.0f} {statistics.median(bare_rates):>10.0f} "
-                    f"{statistics.median(ratios):>7.2f}  {min(ratios):.2f} to {max(ratios):.2f}  "
-                    f"{alone}"
-                )
+                await _level(session, engine, mode, level)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--durability", default="sync", choices=["sync", "async", "exit"])
-    parser.add_argument("--at", type=int, nargs="+", default=[1, 100, 1000], help="workflows in flight")
-    arguments = parser.parse_args()
-    trio.run(measure, arguments.durability, arguments.at, arguments.seconds, arguments.repeat)
+WORKFLOW = onboard_workflow()
+BARE = onboard_bare()
 
+
+async def _level(session: Session, engine: Engine, mode: Durability, level: int) -> None:
+    async def durable() -> None:
+        result = await engine.run(WORKFLOW, INPUT)
+        assert result["status"] == "complete"
+
+    pairs = await rates_in_turns(session, durable, BARE, level)
+    more = await latencies_of(durable, session.seconds, level)
+    if level == 1:
+        before = engine.committer.commits
+        await durable()
+        more["commits"] = engine.committer.commits - before
+    session.add(f"onboard, {mode}", level, "workflows/s", "bare Trio", pairs, **more)
+    if level == 1 and mode == "sync":
+        await _beside_lmdb(session, engine, durable)
+    if level == 1 and mode == "async":
+        await _steps_alone(session)
+
+
+async def _beside_lmdb(session: Session, engine: Engine, durable: Make) -> None:
+    """The time of one workflow, beside that of its commits."""
+    commits = await recorded_commits(engine, lambda: engine.run(WORKFLOW, INPUT))
+    with RawLmdb(session.folder / "raw.lmdb", commits) as raw:
+
+        async def bare() -> None:
+            raw.write()
+            await trio.lowlevel.checkpoint()
+
+        rates = await rates_in_turns(session, durable, bare, 1)
+    times = [(1e3 / ours, 1e3 / theirs) for ours, theirs in rates]
+    session.add("one workflow, sync", 1, "ms", f"{len(commits)} commits of py-lmdb", times)
+
+
+class Stopwatch:
+    """Adds up the time from the entry of the first body to the entry of the last."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+        self._began = 0.0
+
+    def around(self, body: Body) -> Body:
+        async def timed(ctx: Any) -> dict[str, Any]:
+            if body is create:
+                self._began = time.perf_counter()
+            elif body is complete:
+                self.total += time.perf_counter() - self._began
+            return await body(ctx)
+
+        return timed
+
+
+async def _steps_alone(session: Session) -> None:
+    """Without the start and the end, for which every mode waits until they are on disk."""
+    ours, theirs = Stopwatch(), Stopwatch()
+    workflow, bare = onboard_workflow(ours.around), onboard_bare(theirs.around)
+    runs = max(1, int(session.seconds * 200))
+    async with open_engine(session.folder / "steps.lmdb", workflows=[workflow], durability="async") as engine:
+
+        async def durable() -> float:
+            ours.total = 0.0
+            for _ in range(runs):
+                await engine.run(workflow, INPUT)
+            return ours.total / runs * 1e6
+
+        async def other() -> float:
+            theirs.total = 0.0
+            for _ in range(runs):
+                await bare()
+            return theirs.total / runs * 1e6
+
+        pairs = await in_turns(durable, other, session.repeat)
+    session.add("first step to last, async", 1, "µs", "bare Trio", pairs)
+
+
+BENCH = Bench(
+    "onboard",
+    "onboard: create, 3 branches, complete",
+    measure,
+    {"full": (1, 10, 100, 1000, 10_000), "quick": (1, 100, 1000), "tiny": (1, 3)},
+    "in flight",
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

@@ -1,0 +1,108 @@
+"""LMDB alone: what the engine writes, recorded once, and written again by py-lmdb and nothing else.
+
+The same puts and deletes in the same number of transactions, under run keys that ascend as the engine's do.
+No thread, no encoding, no checksum: this is what the disk and LMDB cost, and no engine on LMDB can be faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import lmdb
+
+from durable_trio import Engine
+from durable_trio._store.base import RUN_KEY_LENGTH, Answer, Write
+from durable_trio._store.batch import STATE_KEY, Batch
+from durable_trio._store.environment import Tables
+
+_MAP_SIZE = 1 << 32
+
+
+class Put(NamedTuple):
+    table: str
+    key: bytes
+    value: bytes
+
+
+class Commit(NamedTuple):
+    """What one transaction writes."""
+
+    run: bytes  # the key of the run that it is about
+    puts: list[Put]
+    deletes: list[tuple[str, bytes]]
+
+
+async def recorded_writes(engine: Engine, run: Callable[[], Awaitable[object]]) -> list[list[Write]]:
+    """What the engine gives to its store meanwhile, transaction by transaction."""
+    batches: list[list[Write]] = []
+    store: Any = engine.store
+    commit = store.commit
+
+    def record(writes: Sequence[Write], answers: Sequence[Answer] = ()) -> Any:
+        batches.append(list(writes))
+        return commit(writes, answers)
+
+    store.commit = record
+    try:
+        await run()
+    finally:
+        del store.commit
+    return batches
+
+
+async def recorded_commits(engine: Engine, run: Callable[[], Awaitable[object]]) -> list[Commit]:
+    """The same as puts and deletes. ``run`` must be about one run."""
+    store: Any = engine.store
+    commits = []
+    for writes in await recorded_writes(engine, run):
+        batch: Any = Batch(writes)
+        puts = [
+            Put(table, key, value)
+            for table, items in (
+                ("runs", batch._runs),
+                ("aliases", batch._aliases),
+                ("journal", batch._rows),
+                ("statuses", batch._entered),
+                ("messages", batch._messages),
+                ("timers", batch._timers),
+            )
+            for key, value in items
+        ]
+        state = store.look(lambda txn, tables: txn.get(STATE_KEY, db=tables.meta))
+        puts.append(Put("meta", STATE_KEY, state))
+        deletes = [("statuses", key) for key in batch._left] + [("timers", key) for key in batch._stopped]
+        commits.append(Commit(writes[0].run, puts, deletes))
+    return commits
+
+
+class RawLmdb:
+    """Writes recorded commits again and again, each time for another run."""
+
+    def __init__(self, path: Path, commits: Sequence[Commit]) -> None:
+        self._commits = commits
+        self._number = 1
+        # LMDB's own defaults, as the store has them: each commit is synced.
+        self._env = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=len(Tables._fields))
+        self._tables = {name: self._env.open_db(name.encode()) for name in Tables._fields}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._env.close()
+
+    def write(self) -> None:
+        """All that one run writes."""
+        run = self._number.to_bytes(RUN_KEY_LENGTH)
+        self._number += 1
+        for commit in self._commits:
+            with self._env.begin(write=True) as txn:
+                for table, key in commit.deletes:
+                    txn.delete(key.replace(commit.run, run), db=self._tables[table])
+                for table, key, value in commit.puts:
+                    txn.put(key.replace(commit.run, run), value, db=self._tables[table])
