@@ -15,7 +15,7 @@ from durable_trio._definition.checks import (
     check_name,
     check_timeout,
 )
-from durable_trio._definition.declarations import Block, Body, Declarations
+from durable_trio._definition.declarations import Block, Body, Declaration, Declarations
 from durable_trio._definition.functions import check_function, is_async
 from durable_trio._definition.nodes import ParallelNode, SequenceNode
 from durable_trio._errors import DefinitionError
@@ -57,7 +57,7 @@ class Gathering:
 class ParallelBlock(Block):
     """What ``wf.parallel()`` gives; its branches are declared in the body of its ``with``."""
 
-    __slots__ = ("_gathering", "_timeout")
+    __slots__ = ("_by_key", "_gathering", "_timeout")
     title = "parallel block"
     collects = True
 
@@ -78,6 +78,7 @@ class ParallelBlock(Block):
         declarations.check_changeable(self.where)
         self._gathering = Gathering(self.where, on_error=on_error, into=into, limit=limit, need=need)
         self._timeout = check_timeout(timeout, self.where)
+        self._by_key: dict[str, Declaration] = {}  # the children, as far as they have been looked at
         declarations.unopened.append(self)
 
     def into(self, fn: IntoT, /) -> IntoT:
@@ -101,12 +102,14 @@ class ParallelBlock(Block):
         return fn
 
     def check_key(self, key: str, where: str) -> None:
-        for child in self.children:
-            if child.key == key:
-                raise DefinitionError(
-                    f"{where}: the result key {key!r} is taken by the {child.title} {child.name!r} of the "
-                    "same parallel block; choose another with returns= (or with name=, which is the default)"
-                )
+        for child in self.children[len(self._by_key) :]:
+            self._by_key[child.key] = child
+        taken = self._by_key.get(key)
+        if taken is not None:
+            raise DefinitionError(
+                f"{where}: the result key {key!r} is taken by the {taken.title} {taken.name!r} of the same "
+                "parallel block; choose another with returns= (or with name=, which is the default)"
+            )
 
     def finish(self) -> None:
         super().finish()
