@@ -1,11 +1,12 @@
-"""The workflows of ``flows.py`` as real ones. Each body does what the machine tells it at its gate."""
+"""The workflows of ``model_flows.py`` as real ones. Each body does what the machine tells it at its gate."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from flows import (
+from model import UNIT
+from model_flows import (
     CHOICES,
     FLOWS,
     Branch,
@@ -20,7 +21,6 @@ from flows import (
     Sleep,
     Step,
 )
-from model import UNIT
 
 from durable_trio import (
     Err,

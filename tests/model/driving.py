@@ -169,12 +169,12 @@ class Side:
         self._countdown, self._image = crash_after, None
         commit = type(store).commit
 
-        def counted(writes: Any) -> int:
+        def counted(writes: Any, answers: Any = ()) -> int:
             if self._countdown == 0 and self._image is None:
                 self._image = self._take_image()
             if self._countdown:
                 self._countdown -= 1
-            return commit(store, writes)
+            return commit(store, writes, answers)
 
         store.commit = counted  # type: ignore[method-assign]
 

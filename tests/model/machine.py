@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from driving import Crashed, Gate, Host, Side
-from flows import CHOICES, EVENTS, FLOWS, INPUTS, ITEMS
 from hypothesis import assume, note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from model import UNIT
+from model_flows import CHOICES, EVENTS, FLOWS, INPUTS, ITEMS
 from world_model import ENDED, World
 
 T = TypeVar("T")

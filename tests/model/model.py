@@ -1,4 +1,4 @@
-"""What must come out: the engine's contract as a small interpreter of ``flows.py``, in plain Python.
+"""What must come out: the engine's contract as a small interpreter of ``model_flows.py``, in plain Python.
 
 It has no task, no disk and no crash. A run is what has succeeded (``ok``), what was answered (``answers``),
 and what it is at now (``open``): one ``Leaf`` for each body, back-off and wait. A node is given a function
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flows import Branch, Child, Event, Flow, Input, Map, Node, Parallel, Sequence, Sleep, Step
+from model_flows import Branch, Child, Event, Flow, Input, Map, Node, Parallel, Sequence, Sleep, Step
 
 if TYPE_CHECKING:
     from world_model import World
 
-UNIT = 1000.0  # seconds: what a duration in flows.py counts
+UNIT = 1000.0  # seconds: what a duration in model_flows.py counts
 Key = tuple[str, int]  # path and visit
 Then = Callable[["Outcome"], None]
 TIMEOUT, CANCELLED, WAIT_TIMEOUT = "!TimeoutError", "!Cancelled", "!durable_trio.WaitTimeout"

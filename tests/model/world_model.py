@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows import CHOICES, FLOWS, Event, Input, Step, everything
 from model import BY_CALLER, TIMEOUT, UNIT, Leaf, Outcome, Run, name_of
+from model_flows import CHOICES, FLOWS, Event, Input, Step, everything
 
 ENDED = ("completed", "failed", "cancelled", "compensated", "compensation_failed")
 Gate = tuple[str, str, int, int]  # run, path, visit, attempt
