@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from durable_trio._engine import compensate, engine, postoffice, recovery, waits
+from durable_trio._engine import cancelling, compensate, postoffice, recovery, waits
 from durable_trio._engine.committer import Post
 from durable_trio._engine.engine import Engine
 from durable_trio._engine.mailbox import Letter, Mailbox
@@ -57,7 +57,7 @@ def an_early_event_is_dropped(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PostOffice, "deliver", broken)
 
 
-@bug("mail of run|result of run|other bodies", "leaf")
+@bug("mail of run|result of run|other bodies|neither before nor after", "leaf")
 def the_newest_event_is_delivered_first(patch: pytest.MonkeyPatch) -> None:
     def broken(self: Mailbox, kind: int, name: str) -> Letter | None:
         letters = self._letters.get((kind, name))
@@ -73,12 +73,12 @@ def a_taken_event_stays_in_the_mailbox(patch: pytest.MonkeyPatch) -> None:
 
 @bug("status of run|error of run|other bodies", "line", "ask")
 def a_cancelled_run_goes_on(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Engine, "_cancel_one", lambda self, run, because, *, compensate: None)
+    patch.setattr(cancelling, "_cancel_one", lambda run, because, *, compensate: None)
 
 
 @bug("status of run|error of run|other bodies", "family")
 def children_outlive_their_cancelled_parent(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(engine, "descendants", lambda self, run: [])
+    patch.setattr(cancelling, "_descendants", lambda self, run: [])
 
 
 @bug("other bodies|status of run|neither before nor after", "line")
@@ -106,7 +106,7 @@ def a_parked_run_has_no_timer(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(PostOffice, "park", broken)
 
 
-@bug("timers of run|other bodies|status of run", "ask", "leaf")
+@bug("timers of run|other bodies|status of run|questions of run", "ask", "leaf")
 def a_restart_extends_a_wait(patch: pytest.MonkeyPatch) -> None:
     _changed_journal(patch, lambda journal: journal.waiting.clear())
 
@@ -132,6 +132,6 @@ def steps_are_undone_in_the_order_they_were_done(patch: pytest.MonkeyPatch) -> N
 def a_cancellation_is_acknowledged_before_it_is_on_disk(patch: pytest.MonkeyPatch) -> None:
     async def broken(self: Engine, run_id: str, reason: Any = None, *, compensate: bool = False) -> bool:
         run = await self.post.unended(run_id)
-        return run is not None and self.cancel_now(run, reason, compensate=compensate)
+        return cancelling.cancel_now(run, reason, compensate=compensate)
 
     patch.setattr(Engine, "cancel", broken)
