@@ -71,10 +71,11 @@ def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
     world = World(rng)
     stage.world, stage.cast = world, cast
     lives = _Lives(world, cast)
-    with _quietly(), simulated(world), bug(), _patience():
-        lives.live_all()
-    if lives.died_of:
-        _bury()
+    with _quietly(), simulated(world), bug():
+        with _patience():
+            lives.live_all()
+        if lives.died_of:
+            _bury()
     return lives.judge(seed)
 
 
@@ -165,6 +166,7 @@ class _Lives:
         return ending
 
     def _busy(self) -> tuple[str, int]:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         self.died_of = f"life {self._world.boot} ({self._world.label}) is busy for ever"
         return "hung", 0
 
@@ -274,19 +276,22 @@ def _quietly() -> Iterator[None]:
     """Without the engine's log, which is about what is done to it on purpose."""
     logger = logging.getLogger("durable_trio")
     before, logger.disabled = logger.disabled, True
+    hook = sys.unraisablehook
     try:
         yield
     finally:
         logger.disabled = before
+        sys.unraisablehook = hook
 
 
 def _bury() -> None:
     """Let the tasks of a run that could not be ended go, which they do with loud complaints."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _unraisable: None
-    try:
-        gc.collect()
-    finally:
-        sys.unraisablehook = hook
+    sys.unraisablehook = _be_silent
+    gc.collect()
+
+
+def _be_silent(_unraisable: object) -> None:
+    """What is torn out of the middle of its work complains; ``_quietly`` listens again."""
 
 
 @contextmanager
@@ -294,6 +299,7 @@ def _patience() -> Iterator[None]:
     """An end for an engine that is busy for ever; asked for again, should the engine swallow it."""
 
     def give_up(_signum: int, _frame: Any) -> None:
+        sys.unraisablehook = _be_silent
         raise _BusyForEver
 
     before = signal.signal(signal.SIGALRM, give_up)
