@@ -142,7 +142,7 @@ def _taken(evidence: Evidence, run: RunDump) -> dict[_Name, list[_Taken]]:
                 found[record.kind, waiting.name].append(_Taken(record.own, record))
         elif isinstance(record, Answered) and not record.timed_out and record.whole is not None:
             waiting = begun.get((record.path, record.visit))
-            if waiting is None or waiting.kind in {"sleep", "child"} or waiting.name is None:
-                continue
+            if waiting is None or waiting.kind not in {"event", "input"} or waiting.name is None:
+                continue  # a sleep, or a call of a child whose time is limited
             found[waiting.kind, record.name or waiting.name].append(_Taken(record.whole, record))
     return found

@@ -243,3 +243,10 @@ def test_the_checker_complains(invariant, change):
     draft = FlowDraft()
     change(draft)
     assert invariant in draft.broken()
+
+
+def test_the_answer_of_a_child_that_was_called_for_a_limited_time_is_no_message():
+    draft = FlowDraft()
+    draft.add(Waiting("pay/__child:ref", 1, "child", "kid", 160.0), Failing)
+    draft.add(Answered("pay/__child:ref", 1, 110.0, False, "RESULT", "completed"), Failing)
+    assert 14 not in draft.broken()

@@ -107,9 +107,7 @@ class Clients:
         except RunBlocked as error:
             self._refused(run.id, error)
             return
-        # "No" may mean that it is compensating, which is no end yet.
-        kind = "ack-cancel" if took_effect or not self._cast.plans[run.workflow].handlers else "ack-late"
-        world.write("ack-undo" if undo else kind, run.id, value=took_effect)
+        world.write("ack-cancel", run.id, value=took_effect)
         if not world.dead:
             self._taken.add(run.id)
 

@@ -94,7 +94,7 @@ class SimulatedCommitter(Committer):
         with trio.CancelScope(shield=True):
             await self._over.wait()
             await trio.lowlevel.checkpoint()
-            while self._queue and self._failure is None:
+            while self._queue and not self._failed:
                 await self._write_one()
                 await trio.lowlevel.checkpoint()
 

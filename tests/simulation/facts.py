@@ -20,7 +20,20 @@ from durable_trio._snapshot import records as stored
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import KIND_NAMES, NODE_STATUS_NAMES, Message
 from durable_trio._snapshot.types import TypeRegistry
-from tests.crash.model import Attempt, Cancel, Done, Dump, Ended, Index, Node, Record, RunDump, Tree
+from tests.crash.model import (
+    Attempt,
+    Cancel,
+    Done,
+    Dump,
+    Ended,
+    Failing,
+    Index,
+    Node,
+    Record,
+    RunDump,
+    Tree,
+    Waiting,
+)
 from tests.crash.values import Address, Colour, Parcel, digest, own
 
 from .bodies import chosen, item_count
@@ -168,7 +181,11 @@ def _checked(records: tuple[stored.Record, ...], info: RunInfo) -> list[Record]:
             case stored.Ended():
                 found.append(Ended(STATUS_NAMES[record.status], digest(record.reason)))
             case stored.CancelRequested():
-                found.append(Cancel())
+                found.append(Cancel(record.compensate))
+            case stored.Failing():
+                found.append(Failing())
+            case stored.Waiting(name=name):
+                found.append(Waiting(record.path, record.visit, "", name, record.due))
     return found
 
 
@@ -176,7 +193,7 @@ def tree_of(plan: Plan, seed: int) -> Tree:
     """A run's tree, as its seed has it."""
     nodes: dict[str, Node] = {}
 
-    def add(node: PlanNode, parent: str, position: int) -> None:
+    def add(node: PlanNode, parent: str, position: int, before: str = "") -> None:
         kind, children = node.kind, node.children()
         block = node if isinstance(node, ParallelNode | MapNode) else None
         keys: tuple[str, ...] = ()
@@ -206,9 +223,12 @@ def tree_of(plan: Plan, seed: int) -> Tree:
             block.limit if block is not None else None,
             keys,
             below,
+            before,
         )
+        earlier = ""
         for place, child in enumerate(children):
-            add(child, node.path, place)
+            add(child, node.path, place, earlier)
+            earlier = "" if block is not None else child.path
 
     for position, node in enumerate(plan.nodes):
         add(node, "", position)

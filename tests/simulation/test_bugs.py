@@ -1,4 +1,8 @@
-"""Every seeded bug is found: a check that never complains proves nothing."""
+"""Every seeded bug is found: a check that never complains proves nothing.
+
+A hunt is bounded in episodes; an episode that a bug makes endless is interrupted (see ``episode``), and then
+counts as a run that does not end.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,16 @@ import pytest
 from tests.simulation.bugs import BUGS
 from tests.simulation.episode import play
 
+_FIRST = 650
 _AT_MOST = 600  # episodes; most bugs show in the first dozen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BUGS)
-def test_a_seeded_bug_is_found(name):
+def test_a_seeded_bug_is_found(name: str) -> None:
     bug = BUGS[name]
     found: set[int] = set()
-    for seed in range(_AT_MOST):
+    for seed in range(_FIRST, _FIRST + _AT_MOST):
         found |= {number for number, _ in play(seed, bug.planted).violations}
         if found & bug.invariants:
             return
