@@ -95,6 +95,7 @@ class Engine:
         self.retried: set[bytes] = set()  # keys of runs that were: what is known of their end is not the last
         self.steering = trio.Lock()  # one act at a time: each is on disk before the next one looks
         self.touched: set[bytes] = set()  # keys of runs to whose journals an act is being written
+        self.starting: set[bytes] = set()  # keys of runs that wait for their turn, and are not on disk yet
         self.going: set[bytes] = set()  # the keys of the runs whose deletion is handed over
         self.bodies = 0  # how many bodies have been entered and have not come back
         self.draining = False  # no body is entered any more
@@ -204,6 +205,11 @@ class Engine:
         while not self.draining and (run := self.admission.next()) is not None:
             self.take_up(run)
 
+    def await_start(self, run: RunState) -> None:
+        """Let a run that was queued not begin before its start is on disk."""
+        self.starting.add(run.key)
+        self.committer.when_durable(partial(self.starting.discard, run.key))
+
     def take_up(self, run: RunState) -> None:
         """Let a run that has a place begin, or go on from its journal."""
         if run.status != "compensating":
@@ -213,8 +219,8 @@ class Engine:
             self.committer.when_durable(partial(self._go_on_later, run))
 
     def _go_on(self, run: RunState) -> bool:
-        if run.key in self.touched:
-            # What is read must be all that there is.
+        if run.key in self.touched or run.key in self.starting:
+            # What is read must be all that there is; and no body may run for what a crash would take back.
             self.committer.when_durable(partial(self._go_on_later, run))
             return True
         if run.seq and run.journal is None and not load_journal(self, run):

@@ -77,7 +77,7 @@ def enter(
     if ARMED:
         failpoint("start.put")
     if not admitted:
-        engine.committer.soon()
+        engine.await_start(run)
     else:
         # In every mode: a body must not be entered for a run that a crash would take back, because
         # whoever asks for it again gets another run, with other idempotency keys.

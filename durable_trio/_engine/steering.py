@@ -206,6 +206,8 @@ def _fork_now(
     _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
     if admitted:
         engine.committer.when_durable(partial(engine.workers.take, run))
+    else:
+        engine.await_start(run)
     return run
 
 

@@ -39,6 +39,16 @@ class _BusyForEver(BaseException):
     """An episode takes longer than any can. Not an Exception: no handler of errors may keep it."""
 
 
+def _is_busy(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(_BusyForEver) is not None:
+        return True
+    return error is not None and (isinstance(error, _BusyForEver) or _is_busy(error.__cause__))
+
+
+def _has_only_store_errors(error: BaseException) -> bool:
+    return isinstance(error, BaseExceptionGroup) and error.split(StoreError)[1] is None
+
+
 class Result(NamedTuple):
     """What came of an episode.
 
@@ -75,7 +85,7 @@ def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
         with _patience():
             lives.live_all()
         if lives.died_of:
-            _bury()
+            _bury(world)
     return lives.judge(seed)
 
 
@@ -119,31 +129,7 @@ class _Lives:
         found = self._facts[-1] if self._facts else {}
         self._recoveries += any(run.status in UNENDED for run in found.values())
         world.begin(self._clock, 0 if way else crash_at, faults, last=last)
-        ending, status = "exit", 0
-        try:
-            trio.run(self._main, way, crash_at, clock=world.clock)
-        except trio.TrioInternalError as error:
-            if isinstance(error.__cause__, _BusyForEver):
-                ending, status = self._busy()
-            elif isinstance(error.__cause__, Stuck):
-                self.died_of = f"life {world.boot} ({world.label}) waits for nothing\n{error.__cause__}"
-                ending, status = "hung", 0
-            else:
-                raise
-        except _BusyForEver:
-            ending, status = self._busy()
-        except (StoreError, BaseExceptionGroup) as error:
-            if isinstance(error, BaseExceptionGroup) and error.subgroup(_BusyForEver) is not None:
-                ending, status = self._busy()
-            elif not world.dead:
-                ending, status = "error", 3
-                if isinstance(error, BaseExceptionGroup) and error.split(StoreError)[1] is not None:
-                    self.died_of = f"life {world.boot} died of {error.exceptions!r}"
-                    ending = "hung"
-        except Exception as error:  # the engine must not die of anything else
-            # Also behind a crash: it is the same engine, and being cancelled must not break it either.
-            self.died_of = f"life {world.boot} died of {error!r}"
-            ending, status = ("exit" if world.dead else "hung"), 0
+        ending, status = self._run(way, crash_at)
         if world.dead and ending != "hung":
             ending, status = "killed", 9
             assert world.image is not None
@@ -165,10 +151,33 @@ class _Lives:
             self._faults[world.boot] = self._archive.read(world.at_fault)[0]
         return ending
 
-    def _busy(self) -> tuple[str, int]:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        self.died_of = f"life {self._world.boot} ({self._world.label}) is busy for ever"
-        return "hung", 0
+    def _run(self, way: str, crash_at: int) -> tuple[str, int]:
+        """Run Trio until the life is over: how it ended, and the status with which its process would exit."""
+        world = self._world
+        try:
+            trio.run(self._main, way, crash_at, clock=world.clock)
+        except BaseException as error:
+            if _is_busy(error):
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                self._die("is busy for ever")
+                return "hung", 0
+            if isinstance(error.__cause__, Stuck):
+                self._die(f"waits for nothing\n{error.__cause__}")
+                return "hung", 0
+            if isinstance(error, trio.TrioInternalError) or not isinstance(error, Exception):
+                raise
+            failed_commit = isinstance(error, StoreError) or _has_only_store_errors(error)
+            if not world.dead and failed_commit:
+                return "error", 3
+            if not failed_commit:
+                # Also behind a crash: it is the same engine, and being cancelled must not break it either.
+                self._die(f"died of {error!r}")
+                return ("exit" if world.dead else "hung"), 0
+        return "exit", 0
+
+    def _die(self, of: str) -> None:
+        self.died_of = f"life {self._world.boot} ({self._world.label}) {of}"
+        sys.unraisablehook = _be_silent
 
     async def _main(self, way: str, leave_at: int) -> None:
         world, cast = self._world, self._cast
@@ -284,10 +293,11 @@ def _quietly() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def _bury() -> None:
+def _bury(world: World) -> None:
     """Let the tasks of a run that could not be ended go, which they do with loud complaints."""
-    sys.unraisablehook = _be_silent
-    gc.collect()
+    world.scope = None  # its tasks would be kept by it
+    while gc.collect():
+        pass  # what is torn out may be kept by what is yet to be torn out
 
 
 def _be_silent(_unraisable: object) -> None:
@@ -299,7 +309,6 @@ def _patience() -> Iterator[None]:
     """An end for an engine that is busy for ever; asked for again, should the engine swallow it."""
 
     def give_up(_signum: int, _frame: Any) -> None:
-        sys.unraisablehook = _be_silent
         raise _BusyForEver
 
     before = signal.signal(signal.SIGALRM, give_up)

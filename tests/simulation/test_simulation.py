@@ -73,6 +73,10 @@ def test_a_seed_gives_the_same_trace_again(seed):
     assert first.trace == _trace_elsewhere(seed, "1") == _trace_elsewhere(seed, "2")
 
 
+def test_a_queued_run_does_not_begin_before_its_start_is_durable():
+    assert not play(569427117762).violations  # a place became free while the start was on its way
+
+
 def test_seeds_differ():
     assert len({play(seed).trace for seed in range(5)}) == 5
 
