@@ -68,10 +68,10 @@ def _lines(question: PendingInput, db: str) -> Iterator[str]:
         yield f"  - {safe(field.name)}{label}, {field.type}{options if field.options else ''}{needed}"
     operands = (question.run_id, question.name, _example(question))
     if any(operand.startswith("-") for operand in operands):  # else taken for an option: a choice of -1
-        words = ("provide-input", "--db", db, "--", *operands)
+        shown = command("provide-input", "--db", db, "--", *operands)
     else:
-        words = ("provide-input", *operands, "--db", db)
-    yield f"  answer: {safe(command(*words))}"
+        shown = command("provide-input", *operands, "--db", db)
+    yield f"  answer: {safe(shown)}"
 
 
 def _example(question: PendingInput) -> str:
