@@ -79,6 +79,20 @@ def is_cancellation(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and error.split(trio.Cancelled)[1] is None
 
 
+def stray(what: str, error: BaseException) -> Exception:
+    """What to judge instead of a cancellation that nothing around the body has asked for.
+
+    A nursery takes it for its own and drops it: the run would stand still for ever, without a word.
+    """
+    told = RuntimeError(
+        f"{what} raised trio.Cancelled, but nothing around it was cancelled: a Cancelled that was caught "
+        "belongs to the cancel scope that it came from. Do not keep it and raise it elsewhere (with a result "
+        "that tasks share, say); raise an error of your own instead"
+    )
+    told.__cause__ = error
+    return told
+
+
 def way_to_call(engine: Engine, node: StepNode) -> Callable[[Context], Awaitable[Any]]:
     """What calls a step's function the way it is declared, and is awaited for what it returns or raises."""
     if node.mode == "async" and node.convert is None:

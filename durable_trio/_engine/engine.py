@@ -189,12 +189,18 @@ class Engine:
             plan = self.registered.get(workflow)
             if plan is not None:
                 return plan
+            if (workflow.name, workflow.version) in self.plans:
+                raise DefinitionError(
+                    f"this is another Workflow object than the one named {workflow.name!r} (version "
+                    f"{workflow.version!r}) that is registered with this engine: start the one given in "
+                    "open_engine(..., workflows=[...]), or pass its name"
+                )
             name = f"{workflow.name!r} (version {workflow.version!r})"
         else:
             raise DefinitionError(
                 f"expected a Workflow or the name of one, not {type(workflow).__name__}: {workflow!r:.80}"
             )
-        known = ", ".join(sorted({name for name, _ in self.plans})) or "none"
+        known = ", ".join(sorted(f"{name} (version {version!r})" for name, version in self.plans)) or "none"
         raise DefinitionError(
             f"workflow {name} is not registered with this engine, which knows: {known}; "
             "give it in open_engine(..., workflows=[...])"

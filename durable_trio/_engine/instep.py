@@ -122,6 +122,12 @@ async def wait_for_all(
     """
     scope = scope_of("wait_for_all")
     names = _names(names, "wait_for_all")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:  # the mapping has a place for one of the two payloads
+        raise InputError(
+            f"wait_for_all: {twice!r} is in the list twice; name it once, and wait for the next one "
+            f"with wait_for_event({twice!r})"
+        )
     run: RunState = scope.run
     due = None
     if timeout is not None and timeout != math.inf:

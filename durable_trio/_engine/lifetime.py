@@ -17,6 +17,7 @@ import trio
 from durable_trio._definition.plan import Plan, compile_plan
 from durable_trio._definition.workflow import Durability, Workflow
 from durable_trio._engine.engine import Engine
+from durable_trio._engine.reader import on_disk
 from durable_trio._engine.recovery import recover
 from durable_trio._errors import DefinitionError, InputError
 from durable_trio._retry import seconds
@@ -87,7 +88,7 @@ async def open_engine(
     clean = contextvars.copy_context()
     store = await _opened(path)
     try:
-        numbers = await trio.to_thread.run_sync(_enrolled, store, list(plans.values()))
+        numbers = await on_disk(store, _enrolled, store, list(plans.values()))
         engine = Engine(
             store,
             codec,
@@ -120,7 +121,7 @@ async def open_engine(
             raise left
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(store.close)
+            await on_disk(store, store.close)
 
 
 async def _host(

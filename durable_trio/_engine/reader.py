@@ -22,6 +22,17 @@ T = TypeVar("T")
 MAX_PAGE = 10_000
 
 
+async def on_disk(store: Store, function: Callable[..., T], *arguments: Any) -> T:
+    """Call something that goes to a store's disk, off the Trio thread; in memory, at once. A checkpoint.
+
+    A thread that need not be is not only slow: a mock clock takes the wait for it for idleness, and leaps.
+    """
+    if store.threaded:
+        return await trio.to_thread.run_sync(function, *arguments)
+    await trio.lowlevel.checkpoint()
+    return function(*arguments)
+
+
 class Reader:
     """Reads runs of one store.
 
@@ -36,10 +47,7 @@ class Reader:
 
     async def call(self, function: Callable[..., T], *arguments: Any) -> T:
         """Call something that reads from the disk, off the Trio thread. A checkpoint."""
-        if self._store.threaded:
-            return await trio.to_thread.run_sync(function, *arguments)
-        await trio.lowlevel.checkpoint()
-        return function(*arguments)
+        return await on_disk(self._store, function, *arguments)
 
     def find(self, run_id: str) -> bytes | None:
         """The key of the run with this id."""

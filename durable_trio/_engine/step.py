@@ -6,6 +6,7 @@ arrives in that moment cannot lose the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -182,9 +183,11 @@ async def call_body(
                 return body.timed_out(engine.codec, what, timeout, scope.attempt)
         if ARMED:
             failpoint("body.after")
-    except trio.Cancelled:
-        raise
-    except BaseException as error:  # noqa: BLE001 - judged, and raised again if it is no failure
+    except BaseException as error:
+        if body.is_cancellation(error):
+            if trio.current_effective_deadline() == -math.inf:
+                raise
+            error = body.stray(what, error)
         verdict = body.raised(engine.codec, error, scope.attempt)
         if engine.closing:
             # The engine is leaving and the body was being cancelled; what it raised meanwhile says

@@ -80,10 +80,12 @@ class WriterLock:
         try:
             pid = int(os.pread(self._fd, 32, 0))
         except (OSError, ValueError):
-            return f"{where} is open for writing in another process; stop that one first, or open it readonly"
+            who = "another process"
+        else:
+            who = f"process {pid}"
         return (
-            f"{where} is open for writing in process {pid}; stop that one first, or open it with "
-            "readonly=True: a database has one writer"
+            f"{where} is open for writing in {who}; stop that one first, or ask its engine through "
+            "open_client(), which takes up and reads runs from here: a database has one writer"
         )
 
     def release(self) -> None:

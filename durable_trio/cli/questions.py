@@ -66,8 +66,12 @@ def _lines(question: PendingInput, db: str) -> Iterator[str]:
         options = f": {', '.join(safe(str(option.value)) for option in field.options)}"
         needed = "" if field.required else ", need not be given"
         yield f"  - {safe(field.name)}{label}, {field.type}{options if field.options else ''}{needed}"
-    words = ("provide-input", question.run_id, question.name, _example(question), "--db", db)
-    yield f"  answer: {safe(command(*words))}"
+    operands = (question.run_id, question.name, _example(question))
+    if any(operand.startswith("-") for operand in operands):  # else taken for an option: a choice of -1
+        shown = command("provide-input", "--db", db, "--", *operands)
+    else:
+        shown = command("provide-input", *operands, "--db", db)
+    yield f"  answer: {safe(shown)}"
 
 
 def _example(question: PendingInput) -> str:

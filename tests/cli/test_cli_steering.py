@@ -6,6 +6,7 @@ The engine is that of a ``durable-trio run`` in the background, whose run waits.
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 import trio
@@ -103,6 +104,15 @@ def test_a_payload_that_cannot_be_read_is_refused_before_anything_is_asked(cli, 
     done = cli("send-event", "a", "news", "--payload", payload)
     assert done.status == 2
     assert done.err.startswith(f"error: {error}")
+
+
+def test_the_command_that_answers_can_be_typed_as_it_is_shown_when_a_word_looks_like_an_option(cli, running):
+    running("expense", "--run")
+    await_question(cli, "manager")
+    (shown,) = [line for line in cli("pending").out.splitlines() if line.startswith("  answer: ")]
+    words = shlex.split(shown.removeprefix("  answer: durable-trio "))
+    done = cli(*words)
+    assert (done.status, done.out, done.err) == (0, "answered manager of run --run\n", "")
 
 
 def test_questions_are_listed_and_answered(cli, running):

@@ -371,3 +371,12 @@ async def test_a_cancellation_while_an_engine_is_being_opened_is_delivered_and_l
     assert entered == []
     async with open_engine(db, workflows=[holding]):
         pass
+
+
+async def test_no_deadline_of_a_mock_clock_expires_while_an_engine_in_memory_works(mock_clock, wf):
+    """The clock leaps whenever all is idle, and the wait for a thread is idleness to it."""
+    wf.step(lambda ctx: {"done": True}, name="a", inline=True)
+    with trio.fail_after(1):
+        async with open_engine(workflows=[wf]) as engine:
+            assert await engine.run(wf) == {"done": True}
+        assert trio.current_time() == 0

@@ -188,14 +188,24 @@ async def test_a_workflow_may_be_given_by_name(db, counted):
         assert await engine.run("orders", {"n": 4}) == {"n": 8}
 
 
-@pytest.mark.parametrize("unknown", ["nothing", Workflow("orders"), Workflow("nothing")], ids=repr)
+@pytest.mark.parametrize(
+    "unknown", ["nothing", Workflow("orders", version="2"), Workflow("nothing")], ids=repr
+)
 async def test_a_workflow_that_is_not_registered_is_refused_and_the_known_ones_are_named(
     db, counted, unknown
 ):
     wf, _ = counted
     async with open_engine(db, workflows=[wf]) as engine:
-        with pytest.raises(DefinitionError, match="orders"):
+        with pytest.raises(DefinitionError, match=r"which knows: orders \(version '1'\)"):
             await engine.start(unknown, {})
+        assert await engine.list() == []
+
+
+async def test_another_workflow_object_of_a_registered_name_and_version_is_refused_as_such(db, counted):
+    wf, _ = counted
+    async with open_engine(db, workflows=[wf]) as engine:
+        with pytest.raises(DefinitionError, match="another Workflow object than the one named 'orders'"):
+            await engine.start(Workflow("orders"), {})
         assert await engine.list() == []
 
 

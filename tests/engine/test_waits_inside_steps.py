@@ -143,6 +143,7 @@ async def test_without_a_bound_and_with_an_infinite_one_it_waits(mock_clock):
         lambda: wait_for_any([]),
         lambda: wait_for_any("go"),
         lambda: wait_for_all(["go", 5]),
+        lambda: wait_for_all(["go", "stop", "go"]),
     ],
 )
 async def test_a_wait_that_makes_no_sense_is_an_error_of_the_step(mock_clock, body):

@@ -36,7 +36,7 @@ def numbers(page):
 def test_another_process_is_named_and_its_lock_ends_with_it(path, opened, child):
     owner = child(HOLD, path)
     assert owner.hear() == "open"
-    with pytest.raises(StoreLocked, match=f"process {owner.pid}.*stop that one.*readonly=True"):
+    with pytest.raises(StoreLocked, match=f"process {owner.pid}.*stop that one.*open_client"):
         open_lmdb(path)
     owner.say()
     assert owner.hear() == "closed"
