@@ -109,3 +109,29 @@ async def test_a_sequence_starts_no_further_step_in_a_block_that_has_failed():
     assert entered == []
     assert steps["block/seq/tied"] == ("ok", 1)
     assert steps["block/inner/tied_too"] == ("ok", 1)
+
+
+async def test_a_run_that_was_cancelled_since_it_was_given_its_turn_stays_cancelled(tmp_path):
+    """As a child that recovery is about to take up, when the cancelled parent before it is."""
+    wf = Workflow("queued")
+    held, go = trio.Event(), trio.Event()
+
+    @wf.step
+    async def first(ctx):
+        held.set()
+        await go.wait()
+
+    async with open_engine(tmp_path / "db", workflows=[wf], max_running=1) as engine:
+        await engine.start(wf, {}, id="one")
+        await held.wait()
+        await engine.start(wf, {}, id="two")
+        two = engine.live["two"]
+        engine.admission.discard(two)
+        engine.admission.leave()
+        assert await engine.cancel("two", "not needed")
+        engine.admission.enter(two)
+        engine.take_up(two)
+        go.set()
+        await engine.run(wf, {}, id="one")
+        assert (await engine.get("two")).status == "cancelled"
+        assert [run.id for run in await engine.list(status="running")] == []
