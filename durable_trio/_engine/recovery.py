@@ -59,9 +59,8 @@ async def recover(engine: Engine) -> None:
     await _block_waiting(engine)
     await engine.committer.durable()  # who is blocked shows in a list from the start
     for run in children:
-        if run.ending is None:  # it may have been cancelled just now, together with one before it
-            engine.admission.enter(run)  # never refused
-            engine.take_up(run)
+        engine.admission.enter(run)  # never refused
+        engine.take_up(run)
     if engine.requests is not None:
         await engine.requests.begin()
     engine.admit()
