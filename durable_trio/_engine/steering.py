@@ -7,7 +7,6 @@ its way there: until then its key is ``touched``, and whoever is about to read i
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -225,10 +224,7 @@ def _points(journal: Journal, plan: Plan) -> list[tuple[str, int]]:
     else:
         following = last.next or _after(plan, last.path)
     if following is not None:
-        visit = 1
-        while (following, visit) in points or (following, visit) in journal.superseded:
-            visit += 1
-        points.append((following, visit))
+        points.append((following, 1 + sum(path == following for path, _ in points)))
     return points
 
 
@@ -239,21 +235,14 @@ def _after(plan: Plan, path: str) -> str | None:
 
 
 def _before(journal: Journal, points: list[tuple[str, int]]) -> list[Record]:
-    """What is recorded of some nodes at the top level, as far as their results depend on it.
-
-    Their visits are counted anew: the fork has none of those that were superseded.
-    """
-    count: Counter[str] = Counter()
-    kept: dict[tuple[str, int], int] = {}
-    for path, visit in points:
-        count[path] += 1
-        kept[path, visit] = count[path]
+    """What is recorded of some nodes at the top level, as far as their results depend on it."""
+    kept = set(points)
     tables = (journal.chosen, journal.spread, journal.done)
     return [
-        msgspec.structs.replace(record, visit=kept[point])
+        record
         for table in tables
         for (path, visit), record in table.items()
-        if (point := (path.partition("/")[0], visit)) in kept
+        if (path.partition("/")[0], visit) in kept
     ]
 
 

@@ -349,32 +349,3 @@ async def test_deleting_and_forking_at_the_same_time(disk, entered):
         for run in forks:
             assert (await run.result())["b"] > 0
         assert await engine.run(wf)
-
-
-@pytest.mark.parametrize("same_engine", [True, False])
-async def test_results_come_along_from_a_run_that_went_on_from_an_earlier_step(disk, same_engine):
-    entered = []
-    wf = Workflow("orders")
-
-    @wf.step
-    async def begin(ctx):
-        entered.append("begin")
-        return Err("not yet") if entered == ["begin"] else {"begin": len(entered)}
-
-    with wf.parallel(name="both"):
-        wf.step(lambda ctx: entered.append("a") or Ok(1), name="a", inline=True)
-
-    @wf.step
-    async def end(ctx):
-        return ctx | {"end": True}
-
-    async with open_engine(disk, workflows=[wf]) as engine:
-        await (await engine.start(wf, id="r")).wait()
-        old = await (await engine.retry("r", "begin")).result()
-        before = list(entered)
-        if same_engine:
-            assert await (await engine.fork("r", "end", id="f")).result() == old
-    if not same_engine:
-        async with open_engine(disk, workflows=[wf]) as engine:
-            assert await (await engine.fork("r", "end", id="f")).result() == old
-    assert entered == before
