@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .check_endings import told_as_recorded
 from .evidence import Evidence
-from .model import OK, Answered, Boot, Done, Dump, Findings, Line
+from .model import OK, Answered, Boot, Done, Dump, Failing, Findings, Line
 
 _ENTERS = {"enter", "into-enter", "undo-enter"}
 
@@ -134,4 +134,6 @@ def _was_durable(line: Line, dump: Dump) -> bool:
                 answer.whole for answer in run.of(Answered)
             }
         case _:
-            return run.cancel is not None or run.ended is not None
+            # A cancellation is refused as too late also when what the steps did is being undone.
+            undone = line.kind == "ack-cancel" and not line.value and bool(run.of(Failing))
+            return undone or run.cancel is not None or run.ended is not None
