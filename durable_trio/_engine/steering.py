@@ -97,7 +97,10 @@ def retry_now(
     engine.live[run_id] = run
     engine.committer.put(run, (engine.codec.encode(act),), STATUS_CODES[run.status])
     if admitted:
-        engine.workers.take(run)
+        # No body may run for what a crash would take back: on the disk, the run has ended until then.
+        engine.committer.when_durable(run.begin)
+    else:
+        engine.await_start(run)
     return run
 
 
@@ -205,7 +208,7 @@ def _fork_now(
     engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
     _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
     if admitted:
-        engine.committer.when_durable(partial(engine.workers.take, run))
+        engine.committer.when_durable(run.begin)
     else:
         engine.await_start(run)
     return run
