@@ -7,6 +7,7 @@ import trio
 from engine_helpers import Hold, states, step_of
 
 from durable_trio import DurableError, Err, Goto, Ok, Retry, RunFailed, RunNotFound, Workflow, open_engine
+from durable_trio._info import STATUS_NAMES
 
 
 class Switch:
@@ -274,3 +275,19 @@ async def test_a_run_that_needs_an_unregistered_workflow_is_not_retried(disk, wf
         with pytest.raises(DurableError, match="orders"):
             await engine.retry("r")
         assert (await engine.get("r")).status == "failed"
+
+
+@pytest.mark.parametrize("from_step", [None, "switch"])
+async def test_no_body_is_entered_before_the_retry_is_on_disk(disk, wf, from_step):
+    """A crash would take the retry back, and leave the effects of a run that has ended."""
+    on_disk = []
+
+    @wf.step
+    async def switch(ctx):
+        on_disk.append(STATUS_NAMES[engine.store.load(engine.live["r"].key, with_rows=False).status])
+        return {} if len(on_disk) > 1 else Err("broken")
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await fail(engine, wf)
+        await (await engine.retry("r", from_step)).result()
+    assert on_disk == ["running", "running"]
