@@ -1,4 +1,7 @@
-"""A parallel block: a Trio nursery with one task per branch, each on its own copy of the context.
+"""A parallel block: a Trio nursery, and each branch on its own copy of the context.
+
+A branch gets a task as soon as there is anything for it to wait beside: the block's own task goes through the
+branches one after another until one of them suspends, and it is then that the others' tasks are started.
 
 Fail-fast is the nursery's cancel scope, and the block ends when every branch is out: nothing of it runs
 on behind its back. Each branch leaves its own record as soon as it has an outcome, so that a crash
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Awaitable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import trio
@@ -25,6 +29,7 @@ from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
 from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import KINDS, handles, run_node
+from durable_trio._engine.eager import eagerly
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.step import may_enter, run_body
@@ -43,6 +48,8 @@ from durable_trio._snapshot.view import NO_CONTEXT, RESULTS_KEY
 from durable_trio._speedups.context import thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
+
+_IN_A_ROW = 64  # branches that a block runs in its own task before it lets others have their turn
 
 
 @handles(ParallelNode)
@@ -95,7 +102,10 @@ class Block:
         self._cause: str | None = None  # why the rest is cancelled
         self._nursery: trio.Nursery | None = None
         self._queue: Iterator[int]
-        self._tasks = 0  # branches that have a task
+        self._width = len(branches)  # so many may run at once
+        self._tasks = 0  # that run branches, the block's own among them
+        self._spread = False  # branches have tasks of their own
+        self._clean: contextvars.Context  # in which those are started
         # Its time was over before it was taken up again: these were under way when the run was left.
         self._overtaken: frozenset[int] = frozenset()
 
@@ -190,33 +200,64 @@ class Block:
     # -- the branches --------------------------------------------------------------------------------
 
     async def _run_branches(self, scope: StepScope) -> None:
-        """Run them, the first one in this task: a task less, of those that a block of three would need."""
+        """Run them, in this task for as long as none of them suspends."""
         node = self._node
         todo = list(self._open)
-        width = node.limit or len(todo)
-        self._queue = iter(todo[width:])
-        first, *others = todo[:width]
-        # This task's being busy passes on to its branches, and back from the last one of them.
-        self._tasks = 1 + len(others)
-        self._run.busy += len(others)
-        try:
-            if len(todo) == 1 and self._timeout is None:
-                await self._branch(first)
+        self._queue = iter(todo)
+        self._width = node.limit or len(todo)
+        self._tasks = 1  # this one's being busy passes on to its branches, and back from the last of them
+        if len(todo) == 1 and self._timeout is None:
+            await self._branch(next(self._queue), scope)
+            return
+        self._clean = scope.clean
+        self._run.busy += 1  # for those that have not begun: the run must not be parked without them
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if self._timeout is not None:
+                due = self._due(self._timeout)
+                left = due - self._run.engine.now()
+                nursery.cancel_scope.deadline = trio.current_time() + max(left, 0.0)
+                if left <= 0:
+                    self._overtaken = frozenset(todo[: self._width])
+            await self._run_here(scope)
+            if not self._spread:
+                self._run.busy -= 1
+            self._leave()
+
+    async def _run_here(self, scope: StepScope) -> None:
+        """Run one branch after another in the block's own task.
+
+        A body that does not suspend cannot tell whether it has a task of its own, but for the time that one
+        takes. As soon as a branch suspends, the others get theirs.
+        """
+        task = trio.lowlevel.current_task()
+        context = task.context
+        row = 0
+        for index in self._queue:
+            if not await eagerly(self._branch(index, scope), self._spread_out):
                 return
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                if self._timeout is not None:
-                    due = self._due(self._timeout)
-                    left = due - self._run.engine.now()
-                    nursery.cancel_scope.deadline = trio.current_time() + max(left, 0.0)
-                    if left <= 0:
-                        self._overtaken = frozenset((first, *others))
-                for index in others:
-                    nursery.start_soon(self._branch, index)
-                await self._branch(first)
-        finally:
-            current_scope.set(scope)
-            body.restore_contextvars(scope)
+            row += 1
+            # Other tasks want their turn, too; and a body may have left context variables in this one.
+            if row == _IN_A_ROW or task.context is not context:
+                self._run.engine.committer.soon()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                context = task.context
+                row = 0
+
+    def _spread_out(self) -> None:
+        """The block's own task is about to suspend: start tasks for as many other branches as may run."""
+        if self._spread:
+            return
+        self._spread = True
+        run, nursery = self._run, self._nursery
+        assert nursery is not None
+        others = list(islice(self._queue, self._width - 1))
+        self._tasks += len(others)
+        run.busy += len(others) - 1
+        for index in others:
+            self._clean.run(nursery.start_soon, self._branch, index)
+        run.check_idle()
+        run.engine.committer.soon()  # for the branches that have ended already
 
     def _due(self, timeout: float) -> float:
         """When the block's time is over: fixed when it begins, in whatever life of the run that was."""
@@ -232,18 +273,30 @@ class Block:
         run.mailbox.dues[self] = begun.due  # so that a run that is parked is woken for it
         return begun.due
 
-    async def _branch(self, index: int) -> None:
-        """A branch's task, from its start to its outcome (or its interruption). Never raises."""
+    async def _branch(self, index: int, own: StepScope | None = None) -> bool:
+        """One branch, from its start to its outcome, or its interruption. Never raises.
+
+        Args:
+            index: which.
+            own: the scope of the block's task, if it is this that the branch runs in; otherwise it runs in
+                a task of its own.
+
+        Returns:
+            Whether another branch may follow.
+        """
         run = self._run
-        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
-            self._leave()
-            return
         branch = self._branches[index]
-        scope = StepScope(run)
-        run.scopes.add(scope)
-        current_scope.set(scope)
-        if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
-            scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next one
+        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
+            self._over(own)
+            return False
+        if own is not None:
+            scope = own
+        else:
+            scope = StepScope(run)
+            run.scopes.add(scope)
+            current_scope.set(scope)
+            if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
+                scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next
         self._open[index] = scope
         try:
             outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
@@ -252,11 +305,12 @@ class Block:
                 self._interrupted(index, scope)
             else:
                 run.engine.fail(error)
-            scope.clean = None
-            self._leave()
-            return
+            scope.path = None  # whoever asks what this task is in: it is out of the branch
+            self._over(own, scope)
+            return False
         finally:
-            run.scopes.discard(scope)
+            if own is None:
+                run.scopes.discard(scope)
             if self._cause is not None:
                 run.engine.stragglers.discard(scope)
         if outcome.record:
@@ -266,19 +320,27 @@ class Block:
         self._settle(index, outcome)
         if self._collector.must_stop:
             self._check_stop()
-        if self._open:
+        if self._open and self._spread:
             # Nobody waits for this record before the block's end, but it shall not wait for that either.
             run.engine.committer.soon()
-            if self._cause is None:
+            if own is None and self._cause is None:
                 following = next(self._queue, None)
                 if following is not None:
                     # Not this task again: a body may have left context variables in it.
                     assert self._nursery is not None
                     self._tasks += 1
                     run.busy += 1
-                    scope.clean.run(self._nursery.start_soon, self._branch, following)
-        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
-        scope.clean = None
+                    self._clean.run(self._nursery.start_soon, self._branch, following)
+        self._over(own, scope)
+        return self._cause is None
+
+    def _over(self, own: StepScope | None, scope: StepScope | None = None) -> None:
+        """A branch is out. Its task, if it was in one of its own, has nothing more to do."""
+        if own is not None:
+            return
+        if scope is not None:
+            # The task's context holds the scope: this would be a circle, for the garbage collector to find.
+            scope.clean = None
         self._leave()
 
     def _leave(self) -> None:
