@@ -441,7 +441,7 @@ class Block:
         results = thaw(self.results())
         what = f"into of block {node.name!r}"
         call = partial(body.call_into, node, results)
-        verdict = await run_body(run, scope, self._base, what, self._place, None, call)
+        verdict = await run_body(run, scope, self._base, what, self._place, call)
         scope.path = None
         if ARMED:
             failpoint("into.after")
