@@ -97,6 +97,7 @@ class ParallelNode(Node):
         limit: how many branches run at once, or None for all.
         timeout: seconds for the whole block, or None.
         need: how many branches must be ``Ok`` for the block to be done; 0: it waits for all of them.
+        listing: each key with its branch's path, as the block's record has them.
     """
 
     kind = "parallel"
@@ -109,6 +110,11 @@ class ParallelNode(Node):
     limit: int | None = None
     timeout: float | None = None
     need: int = 0
+    listing: list[list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        listing = [[key, branch.path] for key, branch in zip(self.keys, self.branches, strict=True)]
+        object.__setattr__(self, "listing", listing)
 
     def children(self) -> tuple[Node, ...]:
         return self.branches

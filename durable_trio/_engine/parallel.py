@@ -104,7 +104,7 @@ class Block:
         self._queue: Iterator[int]
         self._width = len(branches)  # so many may run at once
         self._tasks = 0  # that run branches, the block's own among them
-        self._spread = False  # branches have tasks of their own
+        self._spread = False  # the other branches have tasks, or never will
         self._clean: contextvars.Context  # in which those are started
         # Its time was over before it was taken up again: these were under way when the run was left.
         self._overtaken: frozenset[int] = frozenset()
@@ -120,7 +120,7 @@ class Block:
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
-        if self._cause is not None or run.halted or self._has_timed_out:
+        if self._is_over:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
@@ -158,8 +158,8 @@ class Block:
 
     def passed_on(self) -> tuple[int, Any, Any]:
         """What goes on without ``into``: the form of the record, its data, and the value."""
-        data = [[key, child.path] for key, child in zip(self._keys, self._branches, strict=True)]
-        return RESULTS, data, {**self._base, RESULTS_KEY: self._collector.merge()}
+        assert isinstance(self._node, ParallelNode)
+        return RESULTS, self._node.listing, {**self._base, RESULTS_KEY: self._collector.merge()}
 
     def _too_few(self) -> Failure:
         """The error of a block that needs more branches than there are."""
@@ -207,7 +207,8 @@ class Block:
         self._width = node.limit or len(todo)
         self._tasks = 1  # this one's being busy passes on to its branches, and back from the last of them
         if len(todo) == 1 and self._timeout is None:
-            await self._branch(next(self._queue), scope)
+            self._spread = True  # over what there is to spread
+            await self._run_here(scope)
             return
         self._clean = scope.clean
         self._run.busy += 1  # for those that have not begun: the run must not be parked without them
@@ -230,16 +231,25 @@ class Block:
         A body that does not suspend cannot tell whether it has a task of its own, but for the time that one
         takes. As soon as a branch suspends, the others get theirs.
         """
+        run = self._run
         task = trio.lowlevel.current_task()
         context = task.context
         row = 0
         for index in self._queue:
-            if not await eagerly(self._branch(index, scope), self._spread_out):
+            if self._is_over:
                 return
+            self._open[index] = scope
+            awaited = run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
+            try:
+                outcome = await (awaited if self._spread else eagerly(awaited, self._spread_out))
+            except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest, the engine
+                self._cut_off(index, scope, error)
+                return
+            self._ended(index, scope, outcome)
             row += 1
             # Other tasks want their turn, too; and a body may have left context variables in this one.
             if row == _IN_A_ROW or task.context is not context:
-                self._run.engine.committer.soon()
+                run.engine.committer.soon()
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 context = task.context
                 row = 0
@@ -273,46 +283,51 @@ class Block:
         run.mailbox.dues[self] = begun.due  # so that a run that is parked is woken for it
         return begun.due
 
-    async def _branch(self, index: int, own: StepScope | None = None) -> bool:
-        """One branch, from its start to its outcome, or its interruption. Never raises.
-
-        Args:
-            index: which.
-            own: the scope of the block's task, if it is this that the branch runs in; otherwise it runs in
-                a task of its own.
-
-        Returns:
-            Whether another branch may follow.
-        """
+    async def _branch(self, index: int) -> None:
+        """The task of one branch, from its start to its outcome, or its interruption. Never raises."""
+        if self._is_over:
+            self._leave()
+            return
         run = self._run
         branch = self._branches[index]
-        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
-            self._over(own)
-            return False
-        if own is not None:
-            scope = own
-        else:
-            scope = StepScope(run)
-            run.scopes.add(scope)
-            current_scope.set(scope)
-            if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
-                scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next
+        scope = StepScope(run)
+        run.scopes.add(scope)
+        current_scope.set(scope)
+        if branch.__class__ is not StepNode or branch.retry is not None:
+            scope.clean = contextvars.copy_context()  # more bodies may follow in this task
         self._open[index] = scope
         try:
             outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
-            if body.is_cancellation(error):
-                self._interrupted(index, scope)
-            else:
-                run.engine.fail(error)
-            scope.path = None  # whoever asks what this task is in: it is out of the branch
-            self._over(own, scope)
-            return False
-        finally:
-            if own is None:
-                run.scopes.discard(scope)
-            if self._cause is not None:
-                run.engine.stragglers.discard(scope)
+            self._cut_off(index, scope, error)
+        else:
+            self._ended(index, scope, outcome)
+            following = None if self._is_over else next(self._queue, None)
+            if following is not None:
+                # Not this task again: a body may have left context variables in it.
+                assert self._nursery is not None
+                self._tasks += 1
+                run.busy += 1
+                self._clean.run(self._nursery.start_soon, self._branch, following)
+        run.scopes.discard(scope)
+        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
+        scope.clean = None
+        self._leave()
+
+    @property
+    def _is_over(self) -> bool:
+        """No branch starts any more."""
+        return (
+            self._cause is not None
+            or self._run.halted
+            or (self._timeout is not None and self._has_timed_out)
+        )
+
+    def _ended(self, index: int, scope: StepScope, outcome: Outcome) -> None:
+        """A branch has an outcome."""
+        run = self._run
+        if self._cause is not None:
+            run.engine.stragglers.discard(scope)
         if outcome.record:
             run.put(outcome.record)
         if ARMED:
@@ -320,28 +335,19 @@ class Block:
         self._settle(index, outcome)
         if self._collector.must_stop:
             self._check_stop()
-        if self._open and self._spread:
+        if self._spread and self._open:
             # Nobody waits for this record before the block's end, but it shall not wait for that either.
             run.engine.committer.soon()
-            if own is None and self._cause is None:
-                following = next(self._queue, None)
-                if following is not None:
-                    # Not this task again: a body may have left context variables in it.
-                    assert self._nursery is not None
-                    self._tasks += 1
-                    run.busy += 1
-                    self._clean.run(self._nursery.start_soon, self._branch, following)
-        self._over(own, scope)
-        return self._cause is None
 
-    def _over(self, own: StepScope | None, scope: StepScope | None = None) -> None:
-        """A branch is out. Its task, if it was in one of its own, has nothing more to do."""
-        if own is not None:
-            return
-        if scope is not None:
-            # The task's context holds the scope: this would be a circle, for the garbage collector to find.
-            scope.clean = None
-        self._leave()
+    def _cut_off(self, index: int, scope: StepScope, error: BaseException) -> None:
+        """A branch was interrupted: by its block, its run or the engine, which stops for any other error."""
+        if body.is_cancellation(error):
+            self._interrupted(index, scope)
+        else:
+            self._run.engine.fail(error)
+        scope.path = None
+        if self._cause is not None:
+            self._run.engine.stragglers.discard(scope)
 
     def _leave(self) -> None:
         """A branch's task is done; what it has for being busy goes back to the block with the last one."""

@@ -48,7 +48,10 @@ async def walk(run: RunState, scope: StepScope) -> None:
         if outcome is None:
             outcome = await run_node(run, scope, node, base, visit, Place.TOP)
             run.journal = None  # what it may have held for this node is used; there is nothing later
-        ending, index = _next(plan, index, outcome)
+        ending = None
+        index += 1
+        if outcome.status != OK or outcome.next is not None or index == len(nodes):
+            ending, index = _next(plan, index - 1, outcome)
         if run.stopped:
             if outcome.record:
                 run.put(outcome.record)
