@@ -23,7 +23,7 @@ from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import existing
 from durable_trio._errors import DefinitionError, InputError, RunBlocked
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES
-from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.journal import Journal, visit_from
 from durable_trio._snapshot.records import (
     FINISH,
     OK,
@@ -190,7 +190,7 @@ def _fork_now(
     new_id = id_of_key(key) if alias is None else alias.decode()
     taken_over = [
         *_before(journal, points[: points.index((path, number))]),
-        Forked(run_id, path, number, now),
+        Forked(run_id, path, number, now, sorted(journal.superseded) or None),
     ]
     going_on = Journal(taken_over)
     _check_fit(engine, old, plan, going_on)
@@ -227,7 +227,8 @@ def _points(journal: Journal, plan: Plan) -> list[tuple[str, int]]:
     else:
         following = last.next or _after(plan, last.path)
     if following is not None:
-        points.append((following, 1 + sum(path == following for path, _ in points)))
+        last_visit = max((visit for path, visit in points if path == following), default=0)
+        points.append((following, visit_from(journal.superseded, following, last_visit + 1)))
     return points
 
 
