@@ -140,6 +140,30 @@ class Client:
         found: str = await self._caller.call("retry", run_id=run_id, from_step=from_step, visit=visit)
         return ClientRun(self._reader, self._watch, found, created=False)
 
+    async def fork(
+        self,
+        run_id: str,
+        from_step: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        visit: int | None = None,
+    ) -> ClientRun:
+        """As ``Engine.fork``."""
+        found, created = await self._caller.call(
+            "fork", run_id=run_id, from_step=from_step, id=id, visit=visit
+        )
+        return ClientRun(self._reader, self._watch, found, created=created)
+
+    async def pause(self, run_id: str) -> bool:
+        """As ``Engine.pause``."""
+        done: bool = await self._caller.call("pause", run_id=run_id)
+        return done
+
+    async def resume(self, run_id: str) -> bool:
+        """As ``Engine.resume``."""
+        done: bool = await self._caller.call("resume", run_id=run_id)
+        return done
+
     async def delete(self, run_id: str) -> None:
         """As ``Engine.delete``."""
         await self._caller.call("delete", run_id=run_id)

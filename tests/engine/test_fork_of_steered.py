@@ -1,4 +1,4 @@
-"""Forks of runs that have been retried and forked before: what is recorded is taken over, also its numbers."""
+"""Forks of runs that have been retried and forked before: its records are taken over, with their numbers."""
 
 from __future__ import annotations
 
