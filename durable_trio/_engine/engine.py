@@ -238,7 +238,7 @@ class Engine:
         if run.journal is not None and run.journal.cancel is not None:
             cancelling.cancel_children(run, compensate=run.journal.cancel.compensate)
         run.status = "running" if run.compensating is None else "compensating"
-        self.committer.put(run, (), STATUS_CODES[run.status])
+        self.committer.put(run, (), STATUS_CODES[run.status], post=run.dropped_timer())
         self.workers.take(run)
         return True
 
