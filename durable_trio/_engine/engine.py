@@ -40,7 +40,7 @@ from durable_trio._engine.handle import Run
 from durable_trio._engine.ids import KeySource
 from durable_trio._engine.live import with_live_steps
 from durable_trio._engine.postoffice import PostOffice
-from durable_trio._engine.reader import Reader
+from durable_trio._engine.reader import Reader, name_of
 from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.requests import Requests
 from durable_trio._engine.run import RunState
@@ -475,10 +475,14 @@ class Engine:
             run_id: of this run only.
             workflow: of the runs of this workflow only.
             limit: at most so many. Runs are looked through until there are so many, each with its journal.
+
+        Raises:
+            InputError: a filter is of the wrong type.
+            RunNotFound: there is no such run.
         """
         self.check_open()
+        name = name_of(workflow)
         await self.committer.durable()
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
         return await self.reader.call(pending_inputs, self.reader, run_id, name, limit)
 
     # -- questions -----------------------------------------------------------------------------------
@@ -527,8 +531,12 @@ class Engine:
             parent: started by this run only.
             limit: at most so many.
             after: the last id of the page before.
+
+        Raises:
+            InputError: a filter is of the wrong type, or there is no such status.
+            RunNotFound: there is no run ``parent`` or ``after``.
         """
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_of(workflow)
         await self._caught_up()
         infos = await self.reader.call(self.reader.list, status, name, parent, limit, after)
         return [self._look_at(info) for info in infos]

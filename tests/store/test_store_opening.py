@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from durable_trio._errors import StoreCorrupt, StoreError
+from durable_trio._errors import StoreCorrupt, StoreError, StoreLocked
 from durable_trio._store.lmdb import open_lmdb
 
 
@@ -221,6 +221,12 @@ def test_reading_changes_no_data(database, opened):
     assert names(database) == ["data.mdb", "durable-trio.json", "lock.mdb", "writer.lock"]
 
 
+def test_a_database_that_is_open_for_reading_only_says_what_to_leave_first(database, opened):
+    opened(readonly=True)
+    with pytest.raises(StoreLocked, match="leave that open_client first, or open_engine before it"):
+        opened()
+
+
 def test_a_readonly_store_refuses_to_write(database, opened, new_run):
     store = opened(readonly=True)
     for write in (
@@ -349,7 +355,7 @@ def reachable():
     ("directory", "data", "how", "message"),
     [
         (0o700, 0o600, "write", "cannot look into"),
-        (0o755, 0o644, "write", "cannot open .*writer.lock for writing.*readonly=True"),
+        (0o755, 0o644, "write", "cannot open .*writer.lock for writing.*open_client"),
         (0o755, 0o600, "readonly", "cannot read .*durable-trio.json: Permission denied"),
         (0o755, 0o644, "readonly", "no permission.*lock.mdb"),
     ],
