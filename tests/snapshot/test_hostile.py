@@ -39,7 +39,7 @@ LARGE = 10_000_000
 
 
 def comes_to_an_end(act):
-    """Do it in a process of its own, which the kernel ends if it hangs: while C code runs, no handler does."""
+    """Do it in a process of its own, which the kernel ends if it hangs: no handler runs while C code does."""
     pid = os.fork()
     if not pid:
         status = 1
