@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from engine_helpers import Hold, crash_image
+from engine_helpers import Hold, at, crash_image
 from waiting_helpers import reaches
 
 from durable_trio import (
@@ -44,15 +44,6 @@ def define(entered, names="abc", **options):
     for name in names:
         declare(name)
     return wf
-
-
-def at(hold):
-    """A step that stays there until it is let go."""
-
-    async def step(ctx):
-        await hold()
-
-    return step
 
 
 async def test_it_takes_over_what_was_recorded_and_goes_on_from_there(db, entered):
