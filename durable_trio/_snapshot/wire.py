@@ -60,9 +60,9 @@ DATE, TIME, TIMEDELTA, OK, ERR, FAILURE, ENUM, OBJECT = range(10, 18)
 MAX_DEPTH: Final = 140
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Names of zones lead to files (and to modules under tzdata.zoneinfo): nothing else gets that far.
-_ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
-_LONGEST_ZONE_KEY: Final = 255  # characters; looking for a file costs more than linear time in its name
+# Names of zones lead to files (and to modules under tzdata.zoneinfo): nothing else gets that far, and nothing
+# that is longer than a file's name, for looking costs more than linear time.
+_ZONE_KEY: Final = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _PLAIN: Final = frozenset({type(None), bool, float, bytes})
 
 
@@ -286,7 +286,7 @@ class Wire:
 
     def _find_zone(self, key: str, text: str) -> tzinfo | Opaque:
         try:
-            if len(key) <= _LONGEST_ZONE_KEY and _ZONE_KEY.fullmatch(key):
+            if _ZONE_KEY.fullmatch(key):
                 return ZoneInfo(key)
         except (ZoneInfoNotFoundError, OSError, ValueError):
             pass
