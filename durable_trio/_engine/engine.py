@@ -1,7 +1,8 @@
 """The engine: starts runs, keeps them going, and answers for them.
 
 Its tasks live in nurseries of its own, which ``open_engine`` (``lifetime.py``) opens and closes. All its
-state is touched by the Trio thread alone, so that what has no await in between is atomic.
+state is touched by the Trio thread alone, so that what has no await in between is atomic. What its methods do
+is in files of their own; most of the lines here are what the users of the class read.
 """
 
 from __future__ import annotations
