@@ -13,7 +13,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from durable_trio._errors import StoreCorrupt, StoreError, StoreLocked
+from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._store.lmdb import open_lmdb
 
 
@@ -219,12 +219,6 @@ def test_reading_changes_no_data(database, opened):
     opened(readonly=True).page(limit=9)
     assert {name: (database / name).read_bytes() for name in before} == before
     assert names(database) == ["data.mdb", "durable-trio.json", "lock.mdb", "writer.lock"]
-
-
-def test_a_database_that_is_open_for_reading_only_says_what_to_leave_first(database, opened):
-    opened(readonly=True)
-    with pytest.raises(StoreLocked, match="leave that open_client first, or open_engine before it"):
-        opened()
 
 
 def test_a_readonly_store_refuses_to_write(database, opened, new_run):
