@@ -11,8 +11,7 @@ import contextvars
 import dataclasses
 import enum
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +107,10 @@ async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
 
 
 class AttemptTimedOut(Exception):
-    """An attempt took longer than the step's timeout, in seconds, which is the argument."""
+    """An attempt took longer than the step's timeout, in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
 
 
 async def _call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
@@ -187,7 +189,7 @@ def raised(codec: Codec, what: str, error: BaseException, attempt: int) -> Verdi
     if isinstance(error, _Refused):
         return _error(codec, error.failure(attempt))
     if isinstance(error, AttemptTimedOut):
-        return timed_out(codec, what, *error.args, attempt)
+        return timed_out(codec, what, error.timeout, attempt)
     return _error(codec, failure_of(error, attempt), error=error, retry=not isinstance(error, SnapshotError))
 
 

@@ -10,9 +10,7 @@ T = TypeVar("T")
 
 
 @types.coroutine
-def eagerly(
-    coroutine: Coroutine[Any, Any, T], suspends: Callable[[], None]
-) -> Generator[Any, Any, T]:
+def eagerly(coroutine: Coroutine[Any, Any, T], suspends: Callable[[], None]) -> Generator[Any, Any, T]:
     """Await a coroutine; call ``suspends`` just before it suspends for the first time, if it ever does.
 
     What Trio sends and throws at a suspended task is passed on.
@@ -26,12 +24,14 @@ def eagerly(
     while True:
         try:
             sent = yield trap
-        except BaseException as error:  # noqa: BLE001 - it is the coroutine's
-            resume, argument = coroutine.throw, error
+        except BaseException as error:  # noqa: BLE001 - the coroutine's
+            raised: BaseException | None = error
         else:
-            resume, argument = coroutine.send, sent
+            raised = None
         try:
-            trap = resume(argument)
+            trap = coroutine.send(sent) if raised is None else coroutine.throw(raised)
         except StopIteration as done:
             value = done.value
             return value
+        finally:
+            raised = None  # it holds this frame, which would be a circle

@@ -15,7 +15,7 @@ cancelled) shows in that it left no outcome; then the block's own task has been 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -58,7 +58,7 @@ _IN_A_ROW = 64  # branches that a block runs in its own task before it lets othe
 @handles(ParallelNode)
 def run_parallel(
     run: RunState, scope: StepScope, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
-) -> Awaitable[Outcome]:
+) -> Coroutine[Any, Any, Outcome]:
     """Run a block to its outcome, when awaited."""
     return Block(run, node, node.branches, node.keys, base, visit, place, node.timeout).run(scope)
 
@@ -206,7 +206,10 @@ class Block:
         for (path, visit), record in ((key, table[key]) for table in tables for key in table):
             branch = inside + path.removeprefix(inside).partition("/")[0]
             if visit == self._visit and path.startswith(inside) and branch in paths:
-                scope = found.setdefault(branch, StepScope(run, attempt=1, begun=monotonic))
+                scope = found.get(branch)
+                if scope is None:
+                    scope = found[branch] = StepScope(run)
+                    scope.attempt, scope.begun = 1, monotonic
                 at = record.at if isinstance(record, Answered) else record.started
                 if at:  # else it is a part that never started
                     scope.attempt = record.attempt if isinstance(record, Done | Attempt) else 1
@@ -334,9 +337,7 @@ class Block:
     def _is_over(self) -> bool:
         """No branch starts any more."""
         return (
-            self._cause is not None
-            or self._run.halted
-            or (self._timeout is not None and self._has_timed_out)
+            self._cause is not None or self._run.halted or (self._timeout is not None and self._has_timed_out)
         )
 
     def _ended(self, index: int, scope: StepScope, outcome: Outcome) -> None:

@@ -51,10 +51,7 @@ async def run_step(
         places = await _take_places(run, node) if node.limited else ()
         outcome = verdict = None
         try:
-            if run.pause is not None or run.halted or engine.draining:
-                await may_enter(run)
-            else:
-                await trio.lowlevel.checkpoint_if_cancelled()
+            await may_enter(run)
             ctx = _enter(run, scope, base, attempt)
             try:
                 # Most steps are plain: a coroutine around each would be one more to make and to go through.
@@ -78,15 +75,17 @@ async def run_step(
                 return outcome
             what = f"step {node.name!r}"
             verdict = body.returned(engine.codec, what, base, ctx, value, attempt, place, run.plan.index)
-        if verdict.status == OK or not body.worth_retrying(node.retry, verdict, attempt):
+        retry = node.retry
+        if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
             return _outcome(run, scope, verdict, duration)
-        await _back_off_from(run, scope, node.retry, verdict, duration)
+        await _back_off_from(run, scope, retry, verdict, duration)
         attempt += 1
 
 
 async def _go_on_trying(run: RunState, scope: StepScope, retry: Retry) -> int:
     """The number of the next attempt, after those that were recorded before this process."""
     assert run.journal is not None
+    assert scope.path is not None
     failed = run.journal.attempts.pop((scope.path, scope.visit), None)
     if failed is None:
         return 1
@@ -160,12 +159,18 @@ async def _take_places(run: RunState, node: StepNode) -> list[trio.CapacityLimit
     return taken
 
 
-async def may_enter(run: RunState) -> None:
-    """Pass if a body may be entered now; else wait for the cancellation that is on its way.
+def may_enter(run: RunState) -> Awaitable[None]:
+    """Awaited, passes if a body may be entered now; else waits for the cancellation that is on its way.
 
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
+    if run.pause is not None or run.halted or run.engine.draining:
+        return _wait_to_enter(run)
+    return trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC105 - the caller awaits it
+
+
+async def _wait_to_enter(run: RunState) -> None:
     while run.pause is not None:
         await run.held()
     if run.halted or run.engine.draining:
