@@ -123,7 +123,7 @@ class Block:
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
-        if self._is_over:
+        if self._open and self._is_over:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
@@ -252,7 +252,7 @@ class Block:
         """
         run = self._run
         task = trio.lowlevel.current_task()
-        context = task.context
+        context = task.context  # replaced by whoever finds that a body has left context variables in it
         row = 0
         for index in self._queue:
             if self._is_over:
@@ -266,7 +266,7 @@ class Block:
                 return
             self._ended(index, scope, outcome)
             row += 1
-            # Other tasks want their turn, too; and a body may have left context variables in this one.
+            # Other tasks want their turn, too; and what replaces a task's context works from the next one on.
             if row == _IN_A_ROW or task.context is not context:
                 run.engine.committer.soon()
                 await trio.lowlevel.cancel_shielded_checkpoint()

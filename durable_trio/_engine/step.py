@@ -263,7 +263,9 @@ async def _failed(run: RunState, scope: StepScope, what: str, error: BaseExcepti
 async def _back_off(run: RunState, scope: StepScope, delay: float) -> None:
     """Wait before the next attempt. The wait is measured by Trio's clock, which does not jump."""
     scope.due = run.engine.now() + delay
-    await trio.sleep(max(delay, 0.0))
-    scope.due = None
+    try:
+        await trio.sleep(max(delay, 0.0))
+    finally:
+        scope.due = None
     if ARMED:
         failpoint("attempt.due")
