@@ -58,7 +58,7 @@ from durable_trio._errors import SnapshotError
 from durable_trio._speedups import refusal
 from durable_trio._values import Err, Failure, Ok
 
-__all__ = ["MAX_DEPTH", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
+__all__ = ["MAX_DEPTH", "Concluder", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
 
 cdef extern from "Python.h":
     int Py_ReprEnter(object o) except -1
@@ -368,3 +368,4 @@ cdef inline Context shared(dict base):
 include "copying.pxi"
 include "sameness.pxi"
 include "settling.pxi"
+include "concluding.pxi"

@@ -54,13 +54,18 @@ def settle(dict base not None, value, dict user_types not None, resolve, str whe
     """
     cdef Job job = freezing(user_types, resolve)
     try:
-        if Py_TYPE(<PyObject*>value) != CONTEXT_TYPE:
-            return settled_mapping(base, as_dict(value), &job)
-        if (<Context>value)._base is base:
-            return settled_overlay(<Context>value, &job)
-        return settled_mapping(base, (<Context>value).raw(), &job)
+        return settled(base, value, &job)
     except Exception as error:
         raise as_snapshot_error(error, where)
+
+
+cdef tuple settled(dict base, object value, Job* job):
+    """What ``settle`` returns."""
+    if Py_TYPE(<PyObject*>value) != CONTEXT_TYPE:
+        return settled_mapping(base, as_dict(value), job)
+    if (<Context>value)._base is base:
+        return settled_overlay(<Context>value, job)
+    return settled_mapping(base, (<Context>value).raw(), job)
 
 
 cdef dict as_dict(object value):

@@ -53,25 +53,43 @@ class CurrentStep(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str
 
 
-class StepScope(msgspec.Struct, eq=False):
+class StepScope:
     """Where a task is in its run. ``path`` is None between two steps.
 
-    A Struct, because one is made for every branch.
+    Args:
+        run: the engine's RunState.
     """
 
-    run: Any = None  # the engine's RunState
-    path: str | None = None
-    kind: int = 0
-    visit: int = 1
-    attempt: int = 0
-    context: Context | None = None
-    started: float = 0.0
-    begun: float = 0.0  # by the monotonic clock
-    due: float | None = None
-    reason: Any = None  # of the last failed attempt, frozen
-    waits: bool = False  # for something from outside, or for an instant
-    waited: dict[tuple[int, str | None], int] | None = None  # how many waits of a kind and name so far
-    clean: Any = None  # the task's contextvars.Context before any body ran in it
+    __slots__ = (
+        "attempt",
+        "begun",
+        "clean",
+        "context",
+        "due",
+        "kind",
+        "path",
+        "reason",
+        "run",
+        "started",
+        "visit",
+        "waited",
+        "waits",
+    )
+
+    def __init__(self, run: Any = None) -> None:
+        self.run = run
+        self.path: str | None = None
+        self.kind = 0
+        self.visit = 1
+        self.attempt = 0
+        self.context: Context | None = None
+        self.started = 0.0
+        self.begun = 0.0  # by the monotonic clock
+        self.due: float | None = None
+        self.reason: Any = None  # of the last failed attempt, frozen
+        self.waits = False  # for something from outside, or for an instant
+        self.waited: dict[tuple[int, str | None], int] | None = None  # waits of a kind and name so far
+        self.clean: Any = None  # the task's contextvars.Context before any body ran in it
 
 
 current_scope: ContextVar[StepScope] = ContextVar("durable_trio_scope")

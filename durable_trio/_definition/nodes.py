@@ -11,7 +11,7 @@ The engine reads these attributes for every step of every run: they are plain sl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +60,7 @@ class StepNode(Node):
         queue: the queue whose limit it obeys (``open_engine(queues=...)``), or None.
         convert: the msgspec.Struct or dataclass that its context parameter is annotated with, or None.
         limited: it must get a place before its body is entered: of its queue's, or among the threads.
+        plain: calling ``fn`` and awaiting what it returns is all there is to an attempt.
     """
 
     kind = "step"
@@ -72,6 +73,11 @@ class StepNode(Node):
     queue: str | None = None
     convert: Any = None
     limited: bool = False
+    plain: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        plain = self.mode == "async" and self.timeout is None and self.convert is None
+        object.__setattr__(self, "plain", plain)
 
     def outline(self) -> Outline:
         # Zero-argument super() does not work in a slotted dataclass: the decorator makes another class.
@@ -91,6 +97,7 @@ class ParallelNode(Node):
         limit: how many branches run at once, or None for all.
         timeout: seconds for the whole block, or None.
         need: how many branches must be ``Ok`` for the block to be done; 0: it waits for all of them.
+        listing: each key with its branch's path, as the block's record has them.
     """
 
     kind = "parallel"
@@ -103,6 +110,11 @@ class ParallelNode(Node):
     limit: int | None = None
     timeout: float | None = None
     need: int = 0
+    listing: list[list[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        listing = [[key, branch.path] for key, branch in zip(self.keys, self.branches, strict=True)]
+        object.__setattr__(self, "listing", listing)
 
     def children(self) -> tuple[Node, ...]:
         return self.branches

@@ -11,8 +11,7 @@ import contextvars
 import dataclasses
 import enum
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +92,25 @@ def stray(what: str, error: BaseException) -> Exception:
     return told
 
 
-def way_to_call(engine: Engine, node: StepNode) -> Callable[[Context], Awaitable[Any]]:
-    """What calls a step's function the way it is declared, and is awaited for what it returns or raises."""
-    if node.mode == "async" and node.convert is None:
-        return node.fn  # most steps are such; a coroutine around each would be one more to go through
-    return partial(_call_step, engine, node)
+async def call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
+    """Call a step's function the way it is declared, with its timeout.
+
+    Raises:
+        AttemptTimedOut: it took too long.
+    """
+    if node.timeout is None:
+        return await _call_step(engine, node, ctx)
+    with trio.CancelScope(relative_deadline=node.timeout) as limit:
+        return await _call_step(engine, node, ctx)
+    assert limit.cancelled_caught
+    raise AttemptTimedOut(node.timeout)
+
+
+class AttemptTimedOut(Exception):
+    """An attempt took longer than the step's timeout, in seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
 
 
 async def _call_step(engine: Engine, node: StepNode, ctx: Context) -> Any:
@@ -159,8 +172,8 @@ def restore_contextvars(scope: StepScope) -> None:
 # -- what was raised ---------------------------------------------------------------------------------
 
 
-def raised(codec: Codec, error: BaseException, attempt: int) -> Verdict:
-    """The verdict on what a body raised.
+def raised(codec: Codec, what: str, error: BaseException, attempt: int) -> Verdict:
+    """The verdict on what a body raised; ``what`` names it in messages.
 
     Raises:
         BaseException: the same error again, if it is not a failure: a cancellation, or no ``Exception``.
@@ -175,6 +188,8 @@ def raised(codec: Codec, error: BaseException, attempt: int) -> Verdict:
         error = rest
     if isinstance(error, _Refused):
         return _error(codec, error.failure(attempt))
+    if isinstance(error, AttemptTimedOut):
+        return timed_out(codec, what, error.timeout, attempt)
     return _error(codec, failure_of(error, attempt), error=error, retry=not isinstance(error, SnapshotError))
 
 

@@ -56,7 +56,7 @@ async def _choose(
     scope.visit = visit
     scope.attempt = 1
     came = await call_body(
-        run, scope, base, f"branch {node.name!r}", None, partial(body.call_plain, node.on, node.on_is_async)
+        run, scope, base, f"branch {node.name!r}", partial(body.call_plain, node.on, node.on_is_async)
     )
     if isinstance(came, Verdict):
         return came
@@ -66,7 +66,7 @@ async def _choose(
             if any(value == known for known in clause.values):
                 return clause
     except Exception as error:  # noqa: BLE001 - a user's __eq__
-        return body.raised(run.engine.codec, error, 1)
+        return body.raised(run.engine.codec, f"branch {node.name!r}", error, 1)
     if node.default is not None:
         return node.default
     known = ", ".join(repr(known) for clause in node.clauses for known in clause.values)

@@ -137,7 +137,7 @@ async def _attempt(run: RunState, scope: StepScope, success: _Success, attempt: 
         failpoint("undo.before")
     what = f"compensation {handler.name!r} of step {success.path!r}"
     call = partial(body.call_handler, engine, handler, success.result)
-    came = await call_body(run, scope, success.given, what, None, call)
+    came = await call_body(run, scope, success.given, what, call)
     if isinstance(came, Verdict):
         return came
     _, value = came

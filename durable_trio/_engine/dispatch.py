@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
 from durable_trio._context import StepScope
@@ -11,7 +11,9 @@ from durable_trio._engine.body import Place
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._snapshot.records import KIND_NAMES
 
-Handler: TypeAlias = Callable[[RunState, StepScope, Any, dict[str, Any], int, Place], Awaitable[Outcome]]
+Handler: TypeAlias = Callable[
+    [RunState, StepScope, Any, dict[str, Any], int, Place], Coroutine[Any, Any, Outcome]
+]
 
 KINDS = {name: code for code, name in enumerate(KIND_NAMES)}
 _handlers: dict[type[Node], Handler] = {}
@@ -29,6 +31,6 @@ def handles(kind: type[Node]) -> Callable[[Handler], Handler]:
 
 def run_node(
     run: RunState, scope: StepScope, node: Node, base: dict[str, Any], visit: int, place: Place
-) -> Awaitable[Outcome]:
+) -> Coroutine[Any, Any, Outcome]:
     """Run any node to its outcome, when awaited. The node's own record is not handed over yet."""
     return _handlers[node.__class__](run, scope, node, base, visit, place)

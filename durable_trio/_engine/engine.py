@@ -46,6 +46,7 @@ from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.requests import Requests
 from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import enter
+from durable_trio._engine.step import concluder
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.worker import Workers
@@ -77,6 +78,7 @@ class Engine:
     ) -> None:
         self.store = store
         self.codec = codec
+        self.conclude = concluder(codec)
         self.plans = {(plan.workflow, plan.version): plan for plan in registered.values()}
         self.numbers = numbers
         self.durability = durability

@@ -66,7 +66,7 @@ async def _find_items(
         await may_enter(run)
         what = f"over of map {node.name!r}"
         call = partial(body.call_plain, node.over, node.over_is_async)
-        came = await call_body(run, scope, base, what, None, call)
+        came = await call_body(run, scope, base, what, call)
         if isinstance(came, Verdict):
             return came
         _, given = came

@@ -1,4 +1,7 @@
-"""A parallel block: a Trio nursery with one task per branch, each on its own copy of the context.
+"""A parallel block: a Trio nursery, and each branch on its own copy of the context.
+
+A branch gets a task as soon as there is anything for it to wait beside: the block's own task goes through the
+branches one after another until one of them suspends, and it is then that the others' tasks are started.
 
 Fail-fast is the nursery's cancel scope, and the block ends when every branch is out: nothing of it runs
 on behind its back. Each branch leaves its own record as soon as it has an outcome, so that a crash
@@ -12,8 +15,9 @@ cancelled) shows in that it left no outcome; then the block's own task has been 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import trio
@@ -25,6 +29,7 @@ from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
 from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import KINDS, handles, run_node
+from durable_trio._engine.eager import eagerly
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.step import may_enter, run_body
@@ -47,11 +52,13 @@ from durable_trio._speedups.context import thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
 
+_IN_A_ROW = 64  # branches that a block runs in its own task before it lets others have their turn
+
 
 @handles(ParallelNode)
 def run_parallel(
     run: RunState, scope: StepScope, node: ParallelNode, base: dict[str, Any], visit: int, place: Place
-) -> Awaitable[Outcome]:
+) -> Coroutine[Any, Any, Outcome]:
     """Run a block to its outcome, when awaited."""
     return Block(run, node, node.branches, node.keys, base, visit, place, node.timeout).run(scope)
 
@@ -98,7 +105,10 @@ class Block:
         self._cause: str | None = None  # why the rest is cancelled
         self._nursery: trio.Nursery | None = None
         self._queue: Iterator[int]
-        self._tasks = 0  # branches that have a task
+        self._width = len(branches)  # so many may run at once
+        self._tasks = 0  # that run branches, the block's own among them
+        self._spread = False  # the other branches have tasks, or never will
+        self._clean: contextvars.Context  # in which those are started
         # Its time was over before it was taken up again: these were under way when the run was left.
         self._overtaken: frozenset[int] = frozenset()
 
@@ -113,7 +123,7 @@ class Block:
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
-        if self._cause is not None or run.halted or self._has_timed_out:
+        if self._open and self._is_over:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
@@ -152,8 +162,8 @@ class Block:
 
     def passed_on(self) -> tuple[int, Any, Any]:
         """What goes on without ``into``: the form of the record, its data, and the value."""
-        data = [[key, child.path] for key, child in zip(self._keys, self._branches, strict=True)]
-        return RESULTS, data, {**self._base, RESULTS_KEY: self._collector.merge()}
+        assert isinstance(self._node, ParallelNode)
+        return RESULTS, self._node.listing, {**self._base, RESULTS_KEY: self._collector.merge()}
 
     def _too_few(self) -> Failure:
         """The error of a block that needs more branches than there are."""
@@ -196,7 +206,10 @@ class Block:
         for (path, visit), record in ((key, table[key]) for table in tables for key in table):
             branch = inside + path.removeprefix(inside).partition("/")[0]
             if visit == self._visit and path.startswith(inside) and branch in paths:
-                scope = found.setdefault(branch, StepScope(run, attempt=1, begun=monotonic))
+                scope = found.get(branch)
+                if scope is None:
+                    scope = found[branch] = StepScope(run)
+                    scope.attempt, scope.begun = 1, monotonic
                 at = record.at if isinstance(record, Answered) else record.started
                 if at:  # else it is a part that never started
                     scope.attempt = record.attempt if isinstance(record, Done | Attempt) else 1
@@ -206,33 +219,74 @@ class Block:
     # -- the branches --------------------------------------------------------------------------------
 
     async def _run_branches(self, scope: StepScope) -> None:
-        """Run them, the first one in this task: a task less, of those that a block of three would need."""
+        """Run them, in this task for as long as none of them suspends."""
         node = self._node
         todo = list(self._open)
-        width = node.limit or len(todo)
-        self._queue = iter(todo[width:])
-        first, *others = todo[:width]
-        # This task's being busy passes on to its branches, and back from the last one of them.
-        self._tasks = 1 + len(others)
-        self._run.busy += len(others)
-        try:
-            if len(todo) == 1 and self._timeout is None:
-                await self._branch(first)
+        self._queue = iter(todo)
+        self._width = node.limit or len(todo)
+        self._tasks = 1  # this one's being busy passes on to its branches, and back from the last of them
+        if len(todo) == 1 and self._timeout is None:
+            self._spread = True  # over what there is to spread
+            await self._run_here(scope)
+            return
+        self._clean = scope.clean
+        self._run.busy += 1  # for those that have not begun: the run must not be parked without them
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if self._timeout is not None:
+                due = self._due(self._timeout)
+                left = due - self._run.engine.now()
+                nursery.cancel_scope.deadline = trio.current_time() + max(left, 0.0)
+                if left <= 0:
+                    self._overtaken = frozenset(todo[: self._width])
+            await self._run_here(scope)
+            if not self._spread:
+                self._run.busy -= 1
+            self._leave()
+
+    async def _run_here(self, scope: StepScope) -> None:
+        """Run one branch after another in the block's own task.
+
+        A body that does not suspend cannot tell whether it has a task of its own, but for the time that one
+        takes. As soon as a branch suspends, the others get theirs.
+        """
+        run = self._run
+        task = trio.lowlevel.current_task()
+        context = task.context  # replaced by whoever finds that a body has left context variables in it
+        row = 0
+        for index in self._queue:
+            if self._is_over:
                 return
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                if self._timeout is not None:
-                    due = self._due(self._timeout)
-                    left = due - self._run.engine.now()
-                    nursery.cancel_scope.deadline = trio.current_time() + max(left, 0.0)
-                    if left <= 0:
-                        self._overtaken = frozenset((first, *others))
-                for index in others:
-                    nursery.start_soon(self._branch, index)
-                await self._branch(first)
-        finally:
-            current_scope.set(scope)
-            body.restore_contextvars(scope)
+            self._open[index] = scope
+            awaited = run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
+            try:
+                outcome = await (awaited if self._spread else eagerly(awaited, self._spread_out))
+            except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest, the engine
+                self._cut_off(index, scope, error)
+                return
+            self._ended(index, scope, outcome)
+            row += 1
+            # Other tasks want their turn, too; and what replaces a task's context works from the next one on.
+            if row == _IN_A_ROW or task.context is not context:
+                run.engine.committer.soon()
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                context = task.context
+                row = 0
+
+    def _spread_out(self) -> None:
+        """The block's own task is about to suspend: start tasks for as many other branches as may run."""
+        if self._spread:
+            return
+        self._spread = True
+        run, nursery = self._run, self._nursery
+        assert nursery is not None
+        others = list(islice(self._queue, self._width - 1))
+        self._tasks += len(others)
+        run.busy += len(others) - 1
+        for index in others:
+            self._clean.run(nursery.start_soon, self._branch, index)
+        run.check_idle()
+        run.engine.committer.soon()  # for the branches that have ended already
 
     def _due(self, timeout: float) -> float:
         """When the block's time is over: fixed when it begins, in whatever life of the run that was."""
@@ -249,32 +303,48 @@ class Block:
         return begun.due
 
     async def _branch(self, index: int) -> None:
-        """A branch's task, from its start to its outcome (or its interruption). Never raises."""
-        run = self._run
-        if self._cause is not None or run.halted or (self._timeout is not None and self._has_timed_out):
+        """The task of one branch, from its start to its outcome, or its interruption. Never raises."""
+        if self._is_over:
             self._leave()
             return
+        run = self._run
         branch = self._branches[index]
         scope = StepScope(run)
         run.scopes.add(scope)
         current_scope.set(scope)
-        if self._node.limit is not None or branch.__class__ is not StepNode or branch.retry is not None:
-            scope.clean = contextvars.copy_context()  # more bodies may follow in this task, or the next one
+        if branch.__class__ is not StepNode or branch.retry is not None:
+            scope.clean = contextvars.copy_context()  # more bodies may follow in this task
         self._open[index] = scope
         try:
             outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
-            if body.is_cancellation(error):
-                self._interrupted(index, scope)
-            else:
-                run.engine.fail(error)
-            scope.clean = None
-            self._leave()
-            return
-        finally:
-            run.scopes.discard(scope)
-            if self._cause is not None:
-                run.engine.stragglers.discard(scope)
+            self._cut_off(index, scope, error)
+        else:
+            self._ended(index, scope, outcome)
+            following = None if self._is_over else next(self._queue, None)
+            if following is not None:
+                # Not this task again: a body may have left context variables in it.
+                assert self._nursery is not None
+                self._tasks += 1
+                run.busy += 1
+                self._clean.run(self._nursery.start_soon, self._branch, following)
+        run.scopes.discard(scope)
+        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
+        scope.clean = None
+        self._leave()
+
+    @property
+    def _is_over(self) -> bool:
+        """No branch starts any more."""
+        return (
+            self._cause is not None or self._run.halted or (self._timeout is not None and self._has_timed_out)
+        )
+
+    def _ended(self, index: int, scope: StepScope, outcome: Outcome) -> None:
+        """A branch has an outcome."""
+        run = self._run
+        if self._cause is not None:
+            run.engine.stragglers.discard(scope)
         if outcome.record:
             run.put(outcome.record)
         if ARMED:
@@ -282,20 +352,19 @@ class Block:
         self._settle(index, outcome)
         if self._collector.must_stop:
             self._check_stop()
-        if self._open:
+        if self._spread and self._open:
             # Nobody waits for this record before the block's end, but it shall not wait for that either.
             run.engine.committer.soon()
-            if self._cause is None:
-                following = next(self._queue, None)
-                if following is not None:
-                    # Not this task again: a body may have left context variables in it.
-                    assert self._nursery is not None
-                    self._tasks += 1
-                    run.busy += 1
-                    scope.clean.run(self._nursery.start_soon, self._branch, following)
-        # The task's context holds the scope: this would be a circle, for the garbage collector to find.
-        scope.clean = None
-        self._leave()
+
+    def _cut_off(self, index: int, scope: StepScope, error: BaseException) -> None:
+        """A branch was interrupted: by its block, its run or the engine, which stops for any other error."""
+        if body.is_cancellation(error):
+            self._interrupted(index, scope)
+        else:
+            self._run.engine.fail(error)
+        scope.path = None
+        if self._cause is not None:
+            self._run.engine.stragglers.discard(scope)
 
     def _leave(self) -> None:
         """A branch's task is done; what it has for being busy goes back to the block with the last one."""
@@ -395,7 +464,7 @@ class Block:
         results = thaw(self.results())
         what = f"into of block {node.name!r}"
         call = partial(body.call_into, node, results)
-        verdict = await run_body(run, scope, self._base, what, self._place, None, call)
+        verdict = await run_body(run, scope, self._base, what, self._place, call)
         scope.path = None
         if ARMED:
             failpoint("into.after")

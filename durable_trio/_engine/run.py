@@ -151,13 +151,13 @@ class RunState(Ledger):
         assert self._plan is not None
         return self._plan
 
-    def put(self, *records: bytes) -> None:
-        """Hand records over to the committer, in the order in which things happened."""
+    def put(self, record: bytes) -> None:
+        """Hand a record over to the committer, in the order in which things happened."""
         if self.parking:
             # A block has cancelled a wait in the moment in which the last other task began one or ended. The
             # block goes on, which is not what wakes the run, so the run looks again.
             self.roused = True
-        self.engine.committer.put(self, records[0] if len(records) == 1 else records)
+        self.engine.committer.put(self, record)
 
     @contextmanager
     def idling(self, scope: StepScope, due: float | None, *, stay: bool = False) -> Iterator[None]:

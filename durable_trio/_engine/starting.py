@@ -44,7 +44,8 @@ def enter(
                     f"cannot start one of {plan.workflow!r}; choose another id"
                 )
             return known, False
-    inputs.check_queue(queue, priority)
+    if queue != "default" or priority != 0:
+        inputs.check_queue(queue, priority)
     base, special = inputs.frozen_input(engine.codec, plan, input)
     key = engine.keys()
     run_id = id_of_key(key) if id is None else id

@@ -134,7 +134,7 @@ async def _due_of_sleep(
     what = f"the function of sleep {node.name!r}"
     assert node.fn is not None
     call = partial(body.call_plain, node.fn, node.fn_is_async)
-    came = await call_body(run, scope, base, what, None, call)
+    came = await call_body(run, scope, base, what, call)
     if isinstance(came, Verdict):
         return came
     _, value = came

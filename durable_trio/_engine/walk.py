@@ -40,25 +40,29 @@ async def walk(run: RunState, scope: StepScope) -> None:
             reason = _endless(plan.max_visits, node.name)
             give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
-        visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
+        visit = visits.get(index, 0) + 1
+        if run.superseded:
+            visit = visit_from(run.superseded, node.path, visit)
+        visits[index] = visit
         outcome = None if run.journal is None else replayed(run, node, base, visit)
-        if outcome is not None:
-            records = []
-            fresh = False
-        else:
+        fresh = outcome is None
+        if outcome is None:
             outcome = await run_node(run, scope, node, base, visit, Place.TOP)
             run.journal = None  # what it may have held for this node is used; there is nothing later
-            records = [outcome.record] if outcome.record else []
-            fresh = True
-        ending, index = _next(plan, index, outcome)
+        ending = None
+        index += 1
+        if outcome.status != OK or outcome.next is not None or index == len(nodes):
+            ending, index = _next(plan, index - 1, outcome)
         if run.stopped:
-            run.put(*records)
+            if outcome.record:
+                run.put(outcome.record)
         elif ending is not None:
             finish = end if ending.status == "completed" else give_up
-            finish(run, ending, records)
+            finish(run, ending, [outcome.record] if outcome.record else [])
             return
         elif fresh:
-            run.put(*records)
+            if outcome.record:
+                run.put(outcome.record)
             if ARMED:
                 failpoint("step.put")
             await run.recorded()

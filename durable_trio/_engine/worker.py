@@ -111,7 +111,8 @@ class _Worker:
         finally:
             halted = run.halted
             run.scope = None
-            cancellation.deadline = math.inf
+            if run.deadline is not None:
+                cancellation.deadline = math.inf
             self._scopes.discard(scope)
             run.scopes = NO_SCOPES
             scope.context = scope.run = None  # an idle worker keeps nothing alive

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, Final, Self, TypeVar, final, overload
 
-__all__ = ["MAX_DEPTH", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
+__all__ = ["MAX_DEPTH", "Concluder", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
 
 _T = TypeVar("_T")
 
@@ -61,3 +61,19 @@ def settle(
 def apply_delta(
     base: dict[str, Any], changed: dict[str, Any] | None, removed: Iterable[str] | None, replaced: bool
 ) -> dict[str, Any]: ...
+
+@final
+class Concluder:
+    def __init__(self, codec: Any, done: type[Any], outcome: type[Any], codes: tuple[int, ...]) -> None: ...
+    def conclude(
+        self,
+        base: dict[str, Any],
+        ctx: Context,
+        value: Any,
+        is_branch: bool,
+        path: str,
+        visit: int,
+        attempt: int,
+        started: float,
+        duration: float,
+    ) -> Any: ...
