@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
+SMALL = 4096  # bytes of a journal and a mailbox that are read ahead of a run's turn
+_MOST_KEPT = 10_000  # runs whose turn is still to come, and of which that is kept: 40 MB at the most
 # Runs that wait stay where they are: a timer or a message wakes them.
 _MAY_BE_CANCELLED = tuple(
     STATUS_CODES[name] for name in ("cancelled", "compensating", "compensated", "compensation_failed")
@@ -52,6 +55,7 @@ async def recover(engine: Engine) -> None:
             if run is not None and run.status == "blocked":
                 _end_if_cancelled(engine, run)
             elif run is not None and run.status in ("pending", "compensating"):
+                run.kept = kept(engine, stored)
                 if run.header.parent is not None:
                     children.append(run)
                 else:
@@ -73,24 +77,42 @@ def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[St
     keys = engine.store.keys(_TAKEN_UP, after=after, limit=_PAGE)
     if not keys:
         return None, []
-    return keys[-1][0], [stored for key, _, _ in keys if (stored := _load(engine, key)) is not None]
+    page = engine.store.load_small([key for key, _, _ in keys], likely=STATUS_CODES["running"], size=SMALL)
+    return keys[-1][0], [_whatever_can_be_read(engine, stored) for stored in page if stored is not None]
 
 
-def _load(engine: Engine, key: bytes) -> Stored | None:
-    try:
-        return engine.store.load(key, with_rows=False)
-    except StoreCorrupt as error:
-        _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
-        return None
+def _whatever_can_be_read(engine: Engine, stored: Stored) -> Stored:
+    """A run of whose journal something is damaged has a header still, and is blocked when it is its turn."""
+    if stored.error is not None:
+        with suppress(StoreCorrupt):
+            return engine.store.load(stored.run, with_rows=False) or stored
+    return stored
 
 
 def taken_over(engine: Engine, stored: Stored) -> RunState | None:
     """A stored run as a live one, ``pending``, ``compensating`` or ``blocked``; None if it is damaged."""
     try:
-        header, plan, reason = _header_and_plan(engine, stored)
+        if stored.error is not None:
+            raise stored.error
+        known = with_header(engine, stored)
     except StoreCorrupt as error:
         _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
         return None
+    return take_over(engine, known)
+
+
+class Known(NamedTuple):
+    """A stored run with its header, and the plan to go on by or the reason why there is none."""
+
+    stored: Stored
+    header: Header
+    plan: Plan | None
+    reason: str
+
+
+def take_over(engine: Engine, known: Known) -> RunState:
+    """The same, of a run whose header was read by ``with_header``."""
+    stored, header, plan, reason = known
     run = RunState(engine, plan, header, stored.run, stored.workflow, indexed=stored.status)
     run.seq = -1  # not known until the journal is read
     run.begun = stored.status != STATUS_CODES["pending"]
@@ -156,14 +178,18 @@ def _page(engine: Engine, number: int, code: int, before: bytes | None) -> list[
     return engine.store.page(workflow=number, statuses=(code,), before=before, limit=_PAGE)
 
 
-def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:
-    """The header, and the plan to go on by or the reason why there is none."""
+def with_header(engine: Engine, stored: Stored) -> Known:
+    """Decode the header of a run, and find its plan.
+
+    Raises:
+        StoreCorrupt: it cannot be decoded.
+    """
     try:
         header = engine.codec.decode_header(stored.header)
     except UnknownType as error:
         # Its input has a type that is not registered now.
-        return engine.reader.codec.decode_header(stored.header), None, str(error)
-    return (header, *_plan_for(engine, header))
+        return Known(stored, engine.reader.codec.decode_header(stored.header), None, str(error))
+    return Known(stored, header, *_plan_for(engine, header))
 
 
 def _plan_for(engine: Engine, header: Header) -> tuple[Plan | None, str]:
@@ -193,6 +219,7 @@ def block(run: RunState, reason: str) -> None:
 def load_seq(engine: Engine, run: RunState) -> None:
     """Find out where the journal of a run ends that was taken over without it."""
     if run.seq < 0:
+        run.kept = None
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
@@ -202,9 +229,16 @@ def load_seq(engine: Engine, run: RunState) -> None:
             run.pause = trio.Event()
 
 
-def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
-    """Give a run its journal, and its mailbox."""
-    for number, data in engine.store.messages(run.key):
+def kept(engine: Engine, stored: Stored) -> Stored | None:
+    """What was read of a run ahead of its turn, if that is little, and not too many others wait for theirs."""
+    return None if stored.messages is None or engine.admission.queued >= _MOST_KEPT else stored
+
+
+def go_on_from(
+    engine: Engine, run: RunState, journal: Journal, messages: list[tuple[int, bytes]] | None = None
+) -> None:
+    """Give a run its journal, and its mailbox, which is read if it is not given."""
+    for number, data in engine.store.messages(run.key) if messages is None else messages:
         message = engine.codec.decode_message(data)
         run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
     run.journal = journal
@@ -221,11 +255,11 @@ def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
-        stored = engine.store.load(run.key)
+        stored, run.kept = run.kept or engine.store.load(run.key), None
         assert stored is not None
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
-        go_on_from(engine, run, journal)
+        go_on_from(engine, run, journal, stored.messages)
         if ARMED:
             failpoint("recover.load")
     except StoreError as error:

@@ -19,6 +19,7 @@ from durable_trio._snapshot.records import Header
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Stored
 
 
 _NO_CHILDREN: frozenset[str] = frozenset()
@@ -73,6 +74,7 @@ class RunState(Ledger):
         "id",
         "input",
         "journal",
+        "kept",
         "parking",
         "pause",
         "reason",
@@ -107,6 +109,9 @@ class RunState(Ledger):
         self.id = header.id
         self.input: dict[str, Any] = header.input
         self.journal: Journal | None = None  # what was recorded before this process took the run up
+        # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which
+        # drops this.
+        self.kept: Stored | None = None
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None

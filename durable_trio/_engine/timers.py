@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.recovery import SMALL
 from durable_trio._errors import StoreError
+from durable_trio._info import STATUS_CODES
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Store, Stored
 
 _LONGEST_SLEEP = 60.0  # seconds
 _PAGE = 1000
@@ -59,27 +63,40 @@ class Timers:
             delay = self._next - engine.now()
             if delay <= 0:
                 self._next = math.inf
-                await self._durable()  # a timer may be due before the commit that puts it into the index
                 await self._fire()
                 continue
             with trio.move_on_after(min(delay, _LONGEST_SLEEP)):
                 await self._sooner.wait()
 
     async def _fire(self) -> None:
-        engine = self._engine
-        while True:
-            page = await engine.reader.call(lambda: engine.store.timers(limit=_PAGE))
-            limit = milliseconds(engine.now())
-            due = [(instant, key) for instant, key in page if instant <= limit]
-            for instant, key in due:
-                engine.ring(key, instant)
-            if due:
-                await self._durable()
-            if len(due) < _PAGE:
-                return
+        """Wake all that is due, page by page: there may be very many.
+
+        What a page says of a run holds if nothing was handed over for the run since the last commit that was
+        waited for before the page was read. Each page's own commit is that of the next one.
+        """
+        engine, post = self._engine, self._engine.post
+        post.changed = set()
+        await self._durable()  # a timer may be due before the commit that puts it into the index
+        while page := await engine.reader.call(_due, engine.store, milliseconds(engine.now())):
+            if ARMED:
+                failpoint("timer.page")
+            changed, post.changed = post.changed, set()
+            for instant, key, stored in page:
+                engine.ring(key, instant, None if key in changed else stored)
+            await self._durable()
+            if len(page) < _PAGE:
+                break
+        post.changed = None
 
     async def _durable(self) -> None:
         try:
             await self._engine.committer.durable()
         except StoreError:
             await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task
+
+
+def _due(store: Store, until: int) -> list[tuple[int, bytes, Stored | None]]:
+    """The nearest timers up to an instant, each with what is stored of its run."""
+    timers = [timer for timer in store.timers(limit=_PAGE) if timer[0] <= until]
+    runs = store.load_small([key for _, key in timers], likely=STATUS_CODES["waiting"], size=SMALL)
+    return [(instant, key, stored) for (instant, key), stored in zip(timers, runs, strict=True)]

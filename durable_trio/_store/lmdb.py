@@ -285,6 +285,9 @@ class LmdbStore(Store):
     def load(self, run: bytes, *, with_rows: bool = True) -> Stored | None:
         return self._read(queries.load, run, with_rows)
 
+    def load_small(self, runs: Sequence[bytes], *, likely: int, size: int) -> list[Stored | None]:
+        return self._read(queries.load_small, runs, likely, size)
+
     def page(
         self,
         *,

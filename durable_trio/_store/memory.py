@@ -198,6 +198,18 @@ class MemoryStore(Store):
                 ) from None
         return Stored(run, header, rows, self._status[run], workflow)
 
+    def load_small(self, runs: Sequence[bytes], *, likely: int, size: int) -> list[Stored | None]:  # noqa: ARG002 - the interface
+        with self._lock:
+            self._check_open()
+            return [self._small(run, size) if run in self._runs else None for run in runs]
+
+    def _small(self, run: bytes, size: int) -> Stored:
+        stored = self._shown(run)
+        messages = sorted(self._messages.get(run, {}).items())
+        if sum(map(len, stored.rows)) + sum(len(payload) for _, payload in messages) > size:
+            return stored._replace(rows=[])
+        return stored if stored.error is not None else stored._replace(messages=messages)
+
     def page(
         self,
         *,
