@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from durable_trio._store.base import Store, Stored
 
 _LONGEST_SLEEP = 60.0  # seconds
-_PAGE = 1000
+_PAGE = 500
 
 
 def milliseconds(due: float) -> int:
@@ -71,22 +71,30 @@ class Timers:
     async def _fire(self) -> None:
         """Wake all that is due, page by page: there may be very many.
 
-        What a page says of a run holds if nothing was handed over for the run since the last commit that was
-        waited for before the page was read. Each page's own commit is that of the next one.
+        A page is read while the one before is being committed. What it says of a run holds if nothing was
+        handed over for the run since the last point up to which everything was on disk when the page was read.
         """
         engine, post = self._engine, self._engine.post
-        post.changed = set()
+        changed, post.changed = set[bytes](), set()
         await self._durable()  # a timer may be due before the commit that puts it into the index
-        while page := await engine.reader.call(_due, engine.store, milliseconds(engine.now())):
+        landed = trio.Event()
+        landed.set()
+        last: tuple[int, bytes] | None = None
+        while page := await engine.reader.call(_due, engine.store, milliseconds(engine.now()), last):
             if ARMED:
                 failpoint("timer.page")
-            changed, post.changed = post.changed, set()
+            await landed.wait()
             for instant, key, stored in page:
-                engine.ring(key, instant, None if key in changed else stored)
-            await self._durable()
+                holds = key not in changed and key not in post.changed
+                engine.ring(key, instant, stored if holds else None)
+                last = instant, key
+            changed, post.changed = post.changed, set()
+            landed = trio.Event()
+            engine.committer.when_durable(landed.set)
             if len(page) < _PAGE:
                 break
         post.changed = None
+        await self._durable()  # what has been woken is not found as the nearest
 
     async def _durable(self) -> None:
         try:
@@ -95,8 +103,10 @@ class Timers:
             await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task
 
 
-def _due(store: Store, until: int) -> list[tuple[int, bytes, Stored | None]]:
-    """The nearest timers up to an instant, each with what is stored of its run."""
-    timers = [timer for timer in store.timers(limit=_PAGE) if timer[0] <= until]
+def _due(
+    store: Store, until: int, after: tuple[int, bytes] | None
+) -> list[tuple[int, bytes, Stored | None]]:
+    """The next timers up to an instant, each with what is stored of its run."""
+    timers = [timer for timer in store.timers(after=after, limit=_PAGE) if timer[0] <= until]
     runs = store.load_small([key for _, key in timers], likely=STATUS_CODES["waiting"], size=SMALL)
     return [(instant, key, stored) for (instant, key), stored in zip(timers, runs, strict=True)]

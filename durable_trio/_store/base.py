@@ -247,8 +247,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
-        """The nearest timers: (milliseconds since the epoch, run), earliest first, at most ``limit``."""
+    def timers(self, *, after: tuple[int, bytes] | None = None, limit: int) -> list[tuple[int, bytes]]:
+        """The nearest timers: (milliseconds since the epoch, run), earliest first.
+
+        Args:
+            after: later than this one only: the last of the page before.
+            limit: at most so many.
+        """
 
     @abstractmethod
     def counts(self) -> dict[tuple[int, int], int]:

@@ -256,10 +256,11 @@ class MemoryStore(Store):
             self._check_open()
             return sorted(run for run in self._messages if after is None or run > after)[: max(0, limit)]
 
-    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
+    def timers(self, *, after: tuple[int, bytes] | None = None, limit: int) -> list[tuple[int, bytes]]:
         with self._lock:
             self._check_open()
-            return self._timers[: max(0, limit)]
+            start = 0 if after is None else bisect_right(self._timers, after)
+            return self._timers[start : start + max(0, limit)]
 
     def counts(self) -> dict[tuple[int, int], int]:
         with self._lock:

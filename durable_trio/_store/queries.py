@@ -26,6 +26,7 @@ UNKNOWN = -1
 _PAST = b"\xff" * 9  # behind every message of a run
 
 _index_key = Struct(">HB16s").pack
+_timer_key = Struct(">Q16s").pack
 _range = Struct(">HB")
 _AFTER_ALL = b"\xff" * 17  # sorts behind every run of a range
 
@@ -200,10 +201,12 @@ def mailboxes(txn: Transaction, tables: Tables, after: bytes | None, limit: int)
     return runs
 
 
-def timers(txn: Transaction, tables: Tables, limit: int) -> list[tuple[int, bytes]]:
+def timers(
+    txn: Transaction, tables: Tables, after: tuple[int, bytes] | None, limit: int
+) -> list[tuple[int, bytes]]:
     """See ``Store.timers``."""
     with txn.cursor(tables.timers) as cursor:
-        if not cursor.first():
+        if not (cursor.first() if after is None else cursor.set_range(_timer_key(*after) + b"\0")):
             return []
         return [
             (int.from_bytes(key[:8]), key[8:]) for key in islice(cursor.iternext(values=False), max(0, limit))

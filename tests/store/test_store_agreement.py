@@ -143,6 +143,8 @@ class Agreement(RuleBasedStateMachine):
         for store in self.stores:
             assert store.mailboxes(after=after, limit=limit) == waiting[:limit]
             assert store.timers(limit=limit) == timers[:limit]
+            for place, timer in enumerate(timers):
+                assert store.timers(after=timer, limit=limit) == timers[place + 1 :][:limit]
             for run, model in self.runs.items():
                 assert store.messages(run) == sorted(model.messages.items())
 
