@@ -154,7 +154,8 @@ class PostOffice:
 
     def unpark(self, run: RunState) -> None:
         """A parked run is live again."""
-        self._parked.pop(run.key, None)
+        if self._parked:  # most parked runs are in nobody's hands
+            self._parked.pop(run.key, None)
         self._note(run.key)
         self._engine.live[run.id] = run
 
@@ -192,7 +193,7 @@ class PostOffice:
         if stored is not None and (stored.error is not None or key in engine.touched):
             stored = None
         known = self._known(key, stored)
-        run = self._parked.get(key)
+        run = self._parked.get(key) if self._parked else None
         live = None if known is None else engine.live.get(known.header.id)
         if live is not None and live.status == "waiting":
             run, live, stored = (

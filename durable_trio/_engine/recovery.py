@@ -247,9 +247,13 @@ def go_on_from(
     run.superseded = journal.superseded
     if journal.unheard:
         run.mailbox.unheard |= journal.unheard
-    if journal.answered or journal.waiting:
+    if journal.answered:
         run.mailbox.answered.update(journal.answered)
-        run.mailbox.waiting.update(journal.waiting)
+    if journal.waiting:
+        # The walk asks the journal for those that are nodes; a mailbox has only those in a step's body.
+        inside = {key: wait for key, wait in journal.waiting.items() if "/__" in key[0]}
+        if inside:
+            run.mailbox.waiting.update(inside)
 
 
 def load_journal(engine: Engine, run: RunState) -> bool:
