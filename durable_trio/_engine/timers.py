@@ -71,8 +71,8 @@ class Timers:
     async def _fire(self) -> None:
         """Wake all that is due, page by page: there may be very many.
 
-        A page is read while the one before is being committed. What it says of a run holds if nothing was
-        handed over for the run since the last point up to which everything was on disk when the page was read.
+        A page is read while the one before is being committed. What it says of a run holds if nothing has been
+        handed over for the run since the last moment of which all was on disk by the time of the reading.
         """
         engine, post = self._engine, self._engine.post
         changed, post.changed = set[bytes](), set()
@@ -103,9 +103,7 @@ class Timers:
             await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task
 
 
-def _due(
-    store: Store, until: int, after: tuple[int, bytes] | None
-) -> list[tuple[int, bytes, Stored | None]]:
+def _due(store: Store, until: int, after: tuple[int, bytes] | None) -> list[tuple[int, bytes, Stored | None]]:
     """The next timers up to an instant, each with what is stored of its run."""
     timers = [timer for timer in store.timers(after=after, limit=_PAGE) if timer[0] <= until]
     runs = store.load_small([key for _, key in timers], likely=STATUS_CODES["waiting"], size=SMALL)
