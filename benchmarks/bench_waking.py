@@ -2,11 +2,12 @@
 
     python -m benchmarks.bench_waking [--sizes 10000] [--repeat 7]
 
-Both sides end the same step of as many runs, with the same input, on an engine that is open already. ``woken``:
-the runs are parked in a sleep before that step (see ``filling.py``), and are all due at one instant; runs per
-second from that instant to the end of the last one. ``started``: from the first call of ``start`` to the end of
-the last one. ``cpu_us`` and ``started_cpu_us`` are what the process computes per run, on all of its threads: on
-a machine that others use too, they say more than the times do.
+Both sides end the same step of as many runs, with the same input, on an engine that is open already. Those of
+``woken`` are parked in a sleep before that step (see ``filling.py``), all due at one instant; runs per second
+from that instant to the last end. For ``started``, from the first call of ``start`` to the last end.
+
+``cpu_us`` and ``started_cpu_us`` are what the process computes per run, in all of its threads: on a machine
+that others use too, they say more than the times do.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ A parked run has no task and, unless somebody holds a handle on it, no object: t
 (``waiting``) and its timer, the mailbox its messages. What wakes it makes it ``pending`` in the same commit,
 so that no crash can lose the call; then it is admitted like any other run, and walks through its journal to
 where it waits.
+
+Runs that are due come by the thousand (``timers.py``), read in a thread ahead of that. For how long what was
+read holds is told by ``PostOffice.changed``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What happens on opening: every unfinished run is found through the index and goes on, or is blocked.
 
-Only the headers are read then. A run's journal is read when the run gets its place, so that opening does
-not depend on how much was done before, and not at all on the runs that have ended.
+The headers are read then, and such journals as are small, page by page. Any other is read when its run gets
+its place, so that opening does not depend on how much was done before, and not at all on the runs that have
+ended.
 """
 
 from __future__ import annotations
@@ -230,7 +231,7 @@ def load_seq(engine: Engine, run: RunState) -> None:
 
 
 def kept(engine: Engine, stored: Stored) -> Stored | None:
-    """What was read of a run ahead of its turn, if that is little, and not too many others wait for theirs."""
+    """What was read of a run ahead of its turn, if it was all, and not too many others wait for theirs."""
     return None if stored.messages is None or engine.admission.queued >= _MOST_KEPT else stored
 
 

@@ -71,8 +71,8 @@ class Timers:
     async def _fire(self) -> None:
         """Wake all that is due, page by page: there may be very many.
 
-        A page is read while the one before is being committed. What it says of a run holds if nothing has been
-        handed over for the run since the last moment of which all was on disk by the time of the reading.
+        A page is read while the one before is being committed. What it says of a run holds if nothing was
+        handed over for the run since some moment before which everything was on disk by then.
         """
         engine, post = self._engine, self._engine.post
         changed, post.changed = set[bytes](), set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import lmdb
 import pytest
 import trio
@@ -371,6 +373,61 @@ async def test_more_are_due_than_a_page_holds_and_each_goes_on_once(place, monke
             await reaches(engine, f"r{number}", "completed")
         assert engine.store.timers(limit=9) == []
     assert sorted(seen) == list(range(9))
+
+
+async def test_a_change_on_its_way_to_the_disk_since_before_the_page_of_another_run(place, monkeypatch):
+    """The page after that one is read without it."""
+    monkeypatch.setattr(timers, "_PAGE", 1)
+    wall, seen = Wall(), []
+    wf = Workflow("nap")
+    wf.sleep(60, name="nap")
+    noted(wf, "after", seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine, trio.open_nursery() as nursery:
+        for run_id in ("a", "b", "c"):
+            await engine.start(wf, {}, id=run_id)
+            await reaches(engine, run_id)
+            wall.pass_(1)
+        load_small, commit, set_aside = engine.store.load_small, engine.store.commit, engine.post.set_aside
+        pages, handed_over, may_commit = [], trio.Event(), threading.Event()
+        may_commit.set()
+
+        async def pause_c():
+            await engine.get("a")  # that it is woken is on disk: "b" does not wait for that
+            may_commit.clear()
+            nursery.start_soon(engine.pause, "c")
+            await handed_over.wait()
+
+        def load_small_and_more(runs, *, likely, size):
+            page = load_small(runs, likely=likely, size=size)
+            pages.append(page)
+            if len(pages) == 2:
+                trio.from_thread.run(pause_c)
+            elif len(pages) == 3:
+                may_commit.set()
+            return page
+
+        def commit_when_it_may(*arguments):
+            may_commit.wait()
+            return commit(*arguments)
+
+        def set_aside_and_tell(*arguments):
+            set_aside(*arguments)
+            handed_over.set()
+
+        monkeypatch.setattr(engine.store, "load_small", load_small_and_more)
+        monkeypatch.setattr(engine.store, "commit", commit_when_it_may)
+        monkeypatch.setattr(engine.post, "set_aside", set_aside_and_tell)
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        for run_id in ("a", "b"):
+            await reaches(engine, run_id, "completed")
+        assert len(pages) >= 3
+        assert pages[2][0].run == engine.reader.find("c")
+        info = await engine.get("c")
+        assert (info.status, info.paused) == ("waiting", True)
+        assert await engine.resume("c")
+        await reaches(engine, "c", "completed")
+    assert seen == ["after"] * 3
 
 
 async def test_a_run_for_later_may_be_due_before_its_starter_has_been_told(place, monkeypatch):
