@@ -98,7 +98,7 @@ class Stored(NamedTuple):
         rows: its journal, in order; empty if rows were not asked for.
         status: the status byte under which it is indexed.
         workflow: the number of its workflow.
-        error: in a page only: why this run cannot be read. ``header`` and ``rows`` are then empty, and
+        error: not from ``load``: why this run cannot be read. ``header`` and ``rows`` are then empty, and
             ``status`` and ``workflow`` are -1 where they are not known either.
         messages: its mailbox, as ``Store.messages`` gives it; None if it was not read together with the rest.
     """
