@@ -16,7 +16,19 @@ from pathlib import Path
 from benchmarks.command import Results, add_common, read_json, scratch, write_json
 from benchmarks.plots import draw, load_matplotlib
 
-NAMES = ("onboard", "chain", "wide", "recovery", "context", "history", "parked", "mixed", "compiled", "codec")
+NAMES = (
+    "onboard",
+    "chain",
+    "wide",
+    "recovery",
+    "context",
+    "history",
+    "parked",
+    "waking",
+    "mixed",
+    "compiled",
+    "codec",
+)
 
 
 def main() -> None:

@@ -5,9 +5,6 @@
 Each opening is a process of its own (``parked_probe.py``), by turns on the database with that many parked
 runs and on one with 1,000. Runs are copies of a parked one (see ``filling.py``), due an hour apart; each
 opening uses a clock at which one more of them is due. Memory is beside an engine on an empty database.
-
-``woken``: runs that became due while nobody had the database open, from ``open_engine`` until all have ended,
-beside starting as many runs of the same one step.
 """
 
 from __future__ import annotations
@@ -15,37 +12,33 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
 import trio
 
-from benchmarks.bench_recovery import start_all, unfinished, until_idle
 from benchmarks.command import main
 from benchmarks.filling import fill, record
-from benchmarks.measuring import Bench, Session, in_turns, spread
-from benchmarks.parked_probe import Found, parked
-from benchmarks.workloads import sleeping_workflow, waking_workflow
-from durable_trio import open_engine
+from benchmarks.measuring import Bench, Session, spread
+from benchmarks.parked_probe import Found
+from benchmarks.workloads import sleeping_workflow
 
 FEW = 1000
-WOKEN = 10_000
+PARKED = 10_000
 HOUR = 3600.0
 HOUR_MS = 3_600_000
 
 SLEEPER = sleeping_workflow()
-WAKER = waking_workflow()
 
 
 class Sleepers:
     """A database with parked runs, one of which is due every hour."""
 
-    def __init__(self, path: Path, runs: int, apart: int = HOUR_MS) -> None:
+    def __init__(self, path: Path, runs: int) -> None:
         self.path = path
         self._hour = 0
         template = trio.run(record, path, SLEEPER, {"seconds": HOUR}, "waiting")
-        fill(path, template, runs - 1, lambda due, number: due + apart * (number + 1))
+        fill(path, template, runs - 1, lambda due, number: due + HOUR_MS * (number + 1))
 
     def open(self) -> Found:
         """An hour later: one more is due."""
@@ -92,10 +85,8 @@ def measure(session: Session) -> None:
                 (getattr(one, field), getattr(other, field)) for one, other in zip(ours, theirs, strict=True)
             ]
             session.add(case, size, "ms", f"with {FEW:,}", pairs)
-    size = min(WOKEN, session.sizes[-1])
+    size = min(PARKED, session.sizes[-1])
     _parked_here(session, size)
-    asleep = Sleepers(folder / "asleep.lmdb", size, apart=0)
-    trio.run(_woken, session, asleep.path, size)
 
 
 def _parked_here(session: Session, size: int) -> None:
@@ -106,31 +97,6 @@ def _parked_here(session: Session, size: int) -> None:
         pairs.append((own.rss, probe("park", session.folder / f"park-none-{number}.lmdb", 0).rss))
     above = spread([ours - theirs for ours, theirs in pairs]).median
     session.add("memory, started and parked there", size, "MB", "an empty database", pairs, above_mb=above)
-
-
-async def _woken(session: Session, asleep: Path, size: int) -> None:
-    async def woken() -> float:
-        path = asleep.with_name("copy.lmdb")
-        shutil.copytree(asleep, path)
-        began = time.perf_counter()
-        async with open_engine(path, workflows=[SLEEPER], clock=lambda: time.time() + 2 * HOUR) as engine:
-            await until_idle(lambda: parked(engine) + unfinished(engine))
-            took = time.perf_counter() - began
-        shutil.rmtree(path)
-        return size / took
-
-    async def started() -> float:
-        path = asleep.with_name("fresh.lmdb")
-        async with open_engine(path, workflows=[WAKER]) as engine:
-            began = time.perf_counter()
-            await start_all(engine, WAKER, {}, size)
-            await until_idle(lambda: unfinished(engine))
-            took = time.perf_counter() - began
-        shutil.rmtree(path)
-        return size / took
-
-    pairs = await in_turns(woken, started, session.repeat)
-    session.add("woken together", size, "runs/s", "started together", pairs)
 
 
 BENCH = Bench(

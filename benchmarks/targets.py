@@ -225,7 +225,7 @@ TARGETS = (
     Target(
         "parked, 10,000 woken together",
         "as fast as starting them (at least 0.9)",
-        "parked",
+        "waking",
         "woken together",
         10_000,
         ratio,

@@ -32,6 +32,7 @@ NAMES = (
     "wait.over",  # its outcome is queued, and with it that its message leaves the mailbox
     "park.begin",  # all tasks of a run waited and are out; that it is parked is not queued yet
     "park.put",  # that it is parked, and its timer, is queued
+    "timer.page",  # a page of timers that are due is read; nothing has come of it yet
     "timer.fire",  # a timer is due; nothing has come of it yet
     "wake.put",  # that a parked run is woken is queued
     "wake.durable",  # it is on disk; the run has not been admitted

@@ -26,6 +26,7 @@ class Admission:
         self._free = max_running
         self._queues: OrderedDict[str, list[tuple[_Key, RunState]]] = OrderedDict()
         self._arrivals = 0
+        self.queued = 0  # how many wait
 
     def enter(self, run: RunState) -> bool:
         """Give the run a place; if none is free, queue it and say False."""
@@ -45,6 +46,7 @@ class Admission:
         while self._free > 0 and self._queues:
             name, heap = self._queues.popitem(last=False)
             _, run = heapq.heappop(heap)
+            self.queued -= 1
             if heap:
                 self._queues[name] = heap  # to the end: it is the other queues' turn
             if run.stopped:
@@ -56,7 +58,9 @@ class Admission:
     def discard(self, run: RunState) -> None:
         """Let the run wait for its turn no more, if it does."""
         heap = self._queues.get(run.header.queue, [])
+        self.queued -= len(heap)
         heap[:] = [entry for entry in heap if entry[1] is not run]
+        self.queued += len(heap)
         heapq.heapify(heap)
         if not heap:
             self._queues.pop(run.header.queue, None)
@@ -64,6 +68,7 @@ class Admission:
     def queue(self, run: RunState) -> None:
         """Let the run wait for ``next``."""
         self._arrivals += 1
+        self.queued += 1
         header = run.header
         key = (not run.begun, -header.priority, self._arrivals)
         heapq.heappush(self._queues.setdefault(header.queue, []), (key, run))

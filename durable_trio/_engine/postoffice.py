@@ -4,6 +4,9 @@ A parked run has no task and, unless somebody holds a handle on it, no object: t
 (``waiting``) and its timer, the mailbox its messages. What wakes it makes it ``pending`` in the same commit,
 so that no crash can lose the call; then it is admitted like any other run, and walks through its journal to
 where it waits.
+
+Runs that are due come by the thousand (``timers.py``), read in a thread ahead of that. For how long what was
+read holds is told by ``PostOffice.changed``.
 """
 
 from __future__ import annotations
@@ -18,9 +21,8 @@ import trio
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.recovery import taken_over
-from durable_trio._engine.run import RunState
-from durable_trio._engine.timers import milliseconds
+from durable_trio._engine.recovery import Known, kept, take_over, taken_over, with_header
+from durable_trio._engine.run import RunState, milliseconds
 from durable_trio._errors import InputError, RunBlocked, StoreCorrupt
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES
 from durable_trio._snapshot.journal import Journal
@@ -43,6 +45,9 @@ class PostOffice:
         self._parked: WeakValueDictionary[bytes, RunState] = WeakValueDictionary()
         # Numbers ascend also across restarts: each opening has seen more commits than the one before.
         self._number = engine.store.batch_number() << 32
+        # While timers fire: the keys of runs that are, or were, not parked or in somebody's hands since this
+        # was set. What is read of the others in a thread meanwhile still holds.
+        self.changed: set[bytes] | None = None
 
     # -- parking -------------------------------------------------------------------------------------
 
@@ -68,7 +73,7 @@ class PostOffice:
             return
         engine.committer.soon()
         engine.live.pop(run.id, None)
-        self._parked[run.key] = run
+        self._hold(run)
         if run.wake_at is not None:
             engine.timers.set(run.wake_at)
 
@@ -81,7 +86,7 @@ class PostOffice:
         engine.committer.put(run, records, PAUSED_CODE, post=run.dropped_timer())
         engine.committer.soon()
         engine.live.pop(run.id, None)
-        self._parked[run.key] = run
+        self._hold(run)
 
     def schedule(
         self, run: RunState, at: float, header: bytes | None, alias: bytes | None, *records: bytes
@@ -98,10 +103,20 @@ class PostOffice:
         """The start of a scheduled run is on disk: until it is due, it needs no memory."""
         if run.status == "waiting":
             self._engine.live.pop(run.id, None)
-            self._parked[run.key] = run
+            self._hold(run)
+
+    def _hold(self, run: RunState) -> None:
+        """As long as anybody holds the object of a parked run, it stands for the run."""
+        self._parked[run.key] = run
+        self._note(run.key)
+
+    def _note(self, key: bytes) -> None:
+        if self.changed is not None:
+            self.changed.add(key)
 
     def parked(self, key: bytes) -> RunState | None:
         """The object of a parked run, if anybody holds it."""
+        self._note(key)  # it may be about to be changed
         return self._parked.get(key)
 
     def held(self) -> list[RunState]:
@@ -117,35 +132,44 @@ class PostOffice:
             if stored.status == PAUSED_CODE:
                 run.pause = trio.Event()
             del self._engine.live[run.id]
-            self._parked[run.key] = run
+            self._hold(run)
         return run
 
     # -- waking --------------------------------------------------------------------------------------
 
     def wake(self, run: RunState, *records: bytes) -> None:
         """Let a parked run look again; it goes on when that is on disk."""
-        engine = self._engine
+        self._rouse(run, *records)
+        self._engine.committer.when_durable(partial(self._admit_later, run))
+
+    def _rouse(self, run: RunState, *records: bytes) -> None:
+        """Hand over that a parked run is pending again."""
         self.unpark(run)
         run.status = "pending"
         run.roused = False
-        engine.committer.put(run, records, _PENDING, post=run.dropped_timer())
+        self._engine.committer.put(run, records, _PENDING, post=run.dropped_timer())
         if ARMED:
             failpoint("wake.put")
-        engine.committer.when_durable(partial(self._admit, run))
 
     def unpark(self, run: RunState) -> None:
         """A parked run is live again."""
-        self._parked.pop(run.key, None)
+        if self._parked:  # most parked runs are in nobody's hands
+            self._parked.pop(run.key, None)
+        self._note(run.key)
         self._engine.live[run.id] = run
 
-    def _admit(self, run: RunState) -> None:
+    def _admit_later(self, run: RunState) -> None:
         if ARMED:
             failpoint("wake.durable")
         if run.stopped or run.pause is not None:
             return  # cancelled meanwhile, and its end is on its way; or it is to be resumed first
         if run.key in self._engine.touched:
-            self._engine.committer.when_durable(partial(self._admit, run))
+            self._engine.committer.when_durable(partial(self._admit_later, run))
             return
+        self._admit(run)
+
+    def _admit(self, run: RunState) -> None:
+        """Give a run that was woken a place, or queue it. Nothing is on its way to its journal."""
         if run.status != "compensating":
             run.seq = -1  # its journal is read again
         run.begun = True
@@ -154,28 +178,58 @@ class PostOffice:
         if self._engine.admission.enter(run):
             self._engine.take_up(run)
 
-    def ring(self, key: bytes, instant: int) -> None:
-        """A timer fires."""
+    def ring(self, key: bytes, instant: int, stored: Stored | None) -> None:
+        """A timer fires.
+
+        Args:
+            key: of its run.
+            instant: in ms since the epoch: the timer's own key.
+            stored: what is stored of the run, with nothing on its way there; None if that has to be read.
+        """
         engine = self._engine
         if ARMED:
             failpoint("timer.fire")
-        try:
-            stored = engine.store.load(key, with_rows=False)
-            header = None if stored is None else engine.reader.codec.decode_header(stored.header)
-        except StoreCorrupt as error:
-            _logger.error("a run that is due cannot be woken: %s", error)  # noqa: TRY400 - says all
-            stored = header = None
-        run = self._parked.get(key)
-        live = None if header is None else engine.live.get(header.id)
-        over = run is not None and (run.ending is not None or run.pause is not None)
-        if live is None and not over and stored is not None and stored.status == _WAITING:
-            run = run or taken_over(engine, stored)
-            if run is not None and run.status != "blocked":
+        if stored is not None and (stored.error is not None or key in engine.touched):
+            stored = None
+        known = self._known(key, stored)
+        run = self._parked.get(key) if self._parked else None
+        live = None if known is None else engine.live.get(known.header.id)
+        if live is not None and live.status == "waiting":
+            # Its start is on disk, and who waits for that is not told yet.
+            run, live, stored = live, None, None
+        over = run is not None and (run.ending is not None or run.pause is not None or run.stopped)
+        if live is None and not over and known is not None and known.stored.status == _WAITING:
+            run = run or take_over(engine, known)
+            if run.status != "blocked":
                 run.timer = instant
-                self.wake(run)
+                self._wake_due(run, stored)
                 return
         # It was woken by something else, has ended, is paused, or cannot go on: the timer is a leftover.
         engine.committer.put(live or Ledger(key, 0), (), post=Post(old_timer=instant))
+
+    def _known(self, key: bytes, stored: Stored | None) -> Known | None:
+        engine = self._engine
+        try:
+            stored = stored or engine.store.load(key, with_rows=False)
+            return None if stored is None else with_header(engine, stored)
+        except StoreCorrupt as error:
+            _logger.error("a run that is due cannot be woken: %s", error)  # noqa: TRY400 - says all
+            return None
+
+    def _wake_due(self, run: RunState, stored: Stored | None) -> None:
+        if stored is None:
+            self.wake(run)
+            return
+        self._rouse(run)
+        run.seq = -1
+        run.kept = kept(self._engine, stored)
+        if stored.rows:
+            # Without waiting for the commit: until its wait is over, which is a record, it does nothing that
+            # a crash would have it do again.
+            self._admit(run)
+        else:
+            # The same, but it may be a run for later, which begins now: with a body.
+            self._engine.committer.when_durable(partial(self._admit_later, run))
 
     async def addressee(self, run_id: str) -> RunState:
         """The run that something is sent to.
@@ -214,7 +268,7 @@ class PostOffice:
         if run is not None:
             return run
         stored = engine.reader.load(run_id, with_rows=False)
-        run = engine.live.get(run_id) or self._parked.get(stored.run)
+        run = engine.live.get(run_id) or self.parked(stored.run)
         if run is None and stored.status < FIRST_ENDED_CODE:
             run = self.recall(stored)
         return None if run is None or run.ended is not None else run
@@ -237,6 +291,7 @@ class PostOffice:
         engine.committer.put(run, (), post=Post(messages=((number, encoded),)))
         if ARMED:
             failpoint("message.put")
+        self._note(run.key)  # it was found a while ago, perhaps
         run.mailbox.add(kind, name, Letter(number, payload))
         if run.parking:
             run.roused = True

@@ -1,14 +1,16 @@
 """What happens on opening: every unfinished run is found through the index and goes on, or is blocked.
 
-Only the headers are read then. A run's journal is read when the run gets its place, so that opening does
-not depend on how much was done before, and not at all on the runs that have ended.
+The headers are read then, and such journals as are small, page by page. Any other is read when its run gets
+its place, so that opening does not depend on how much was done before, and not at all on the runs that have
+ended.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
@@ -17,8 +19,7 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.ending import end
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.run import Ending, RunState
-from durable_trio._engine.timers import milliseconds
+from durable_trio._engine.run import Ending, RunState, milliseconds
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.journal import Journal
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
+SMALL = 4096  # bytes of a journal and a mailbox that are read ahead of a run's turn
+_MOST_KEPT = 10_000  # runs whose turn is still to come, and of which that is kept: 40 MB at the most
 # Runs that wait stay where they are: a timer or a message wakes them.
 _MAY_BE_CANCELLED = tuple(
     STATUS_CODES[name] for name in ("cancelled", "compensating", "compensated", "compensation_failed")
@@ -53,6 +56,7 @@ async def recover(engine: Engine) -> None:
             if run is not None and run.status == "blocked":
                 _end_if_cancelled(engine, run)
             elif run is not None and run.status in ("pending", "compensating"):
+                run.kept = kept(engine, stored)
                 if run.header.parent is not None:
                     children.append(run)
                 else:
@@ -74,24 +78,42 @@ def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[St
     keys = engine.store.keys(_TAKEN_UP, after=after, limit=_PAGE)
     if not keys:
         return None, []
-    return keys[-1][0], [stored for key, _, _ in keys if (stored := _load(engine, key)) is not None]
+    page = engine.store.load_small([key for key, _, _ in keys], likely=STATUS_CODES["running"], size=SMALL)
+    return keys[-1][0], [_whatever_can_be_read(engine, stored) for stored in page if stored is not None]
 
 
-def _load(engine: Engine, key: bytes) -> Stored | None:
-    try:
-        return engine.store.load(key, with_rows=False)
-    except StoreCorrupt as error:
-        _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
-        return None
+def _whatever_can_be_read(engine: Engine, stored: Stored) -> Stored:
+    """A run of whose journal something is damaged has a header still, and is blocked when it is its turn."""
+    if stored.error is not None:
+        with suppress(StoreCorrupt):
+            return engine.store.load(stored.run, with_rows=False) or stored
+    return stored
 
 
 def taken_over(engine: Engine, stored: Stored) -> RunState | None:
     """A stored run as a live one, ``pending``, ``compensating`` or ``blocked``; None if it is damaged."""
     try:
-        header, plan, reason = _header_and_plan(engine, stored)
+        if stored.error is not None:
+            raise stored.error
+        known = with_header(engine, stored)
     except StoreCorrupt as error:
         _logger.error("a run cannot be recovered, and is left as it is: %s", error)  # noqa: TRY400 - says all
         return None
+    return take_over(engine, known)
+
+
+class Known(NamedTuple):
+    """A stored run with its header, and the plan to go on by or the reason why there is none."""
+
+    stored: Stored
+    header: Header
+    plan: Plan | None
+    reason: str
+
+
+def take_over(engine: Engine, known: Known) -> RunState:
+    """The same, of a run whose header was read by ``with_header``."""
+    stored, header, plan, reason = known
     run = RunState(engine, plan, header, stored.run, stored.workflow, indexed=stored.status)
     run.seq = -1  # not known until the journal is read
     run.begun = stored.status != STATUS_CODES["pending"]
@@ -157,14 +179,18 @@ def _page(engine: Engine, number: int, code: int, before: bytes | None) -> list[
     return engine.store.page(workflow=number, statuses=(code,), before=before, limit=_PAGE)
 
 
-def _header_and_plan(engine: Engine, stored: Stored) -> tuple[Header, Plan | None, str]:
-    """The header, and the plan to go on by or the reason why there is none."""
+def with_header(engine: Engine, stored: Stored) -> Known:
+    """Decode the header of a run, and find its plan.
+
+    Raises:
+        StoreCorrupt: it cannot be decoded.
+    """
     try:
         header = engine.codec.decode_header(stored.header)
     except UnknownType as error:
         # Its input has a type that is not registered now.
-        return engine.reader.codec.decode_header(stored.header), None, str(error)
-    return (header, *_plan_for(engine, header))
+        return Known(stored, engine.reader.codec.decode_header(stored.header), None, str(error))
+    return Known(stored, header, *_plan_for(engine, header))
 
 
 def _plan_for(engine: Engine, header: Header) -> tuple[Plan | None, str]:
@@ -194,6 +220,7 @@ def block(run: RunState, reason: str) -> None:
 def load_seq(engine: Engine, run: RunState) -> None:
     """Find out where the journal of a run ends that was taken over without it."""
     if run.seq < 0:
+        run.kept = None
         stored = engine.store.load(run.key)
         assert stored is not None
         run.seq = len(stored.rows)
@@ -221,9 +248,16 @@ def _timer_ahead(run: RunState, journal: Journal) -> int | None:
     return milliseconds(due) if due > now else None
 
 
-def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
-    """Give a run its journal, and its mailbox."""
-    for number, data in engine.store.messages(run.key):
+def kept(engine: Engine, stored: Stored) -> Stored | None:
+    """What was read of a run ahead of its turn, if it was all, and not too many others wait for theirs."""
+    return None if stored.messages is None or engine.admission.queued >= _MOST_KEPT else stored
+
+
+def go_on_from(
+    engine: Engine, run: RunState, journal: Journal, messages: list[tuple[int, bytes]] | None = None
+) -> None:
+    """Give a run its journal, and its mailbox, which is read if it is not given."""
+    for number, data in engine.store.messages(run.key) if messages is None else messages:
         message = engine.codec.decode_message(data)
         run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
     run.journal = journal
@@ -232,19 +266,23 @@ def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
     run.superseded = journal.superseded
     if journal.unheard:
         run.mailbox.unheard |= journal.unheard
-    if journal.answered or journal.waiting:
+    if journal.answered:
         run.mailbox.answered.update(journal.answered)
-        run.mailbox.waiting.update(journal.waiting)
+    if journal.waiting:
+        # The walk asks the journal for those that are nodes; a mailbox has only those in a step's body.
+        inside = {key: wait for key, wait in journal.waiting.items() if "/__" in key[0]}
+        if inside:
+            run.mailbox.waiting.update(inside)
 
 
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
-        stored = engine.store.load(run.key)
+        stored, run.kept = run.kept or engine.store.load(run.key), None
         assert stored is not None
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
-        go_on_from(engine, run, journal)
+        go_on_from(engine, run, journal, stored.messages)
         run.timer = _timer_ahead(run, journal)
         if ARMED:
             failpoint("recover.load")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from durable_trio._snapshot.records import Header
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Stored
 
 
 _NO_CHILDREN: frozenset[str] = frozenset()
@@ -50,6 +52,11 @@ class Ending(msgspec.Struct, gc=False):
     errors: dict[str, Any]
 
 
+def milliseconds(due: float) -> int:
+    """The key of a due time in the index of timers: the first millisecond that is not before it."""
+    return min(max(math.ceil(due * 1000), 0), 2**62)
+
+
 class RunState(Ledger):
     """A run that has not ended, or whose end somebody is still looking at.
 
@@ -73,6 +80,7 @@ class RunState(Ledger):
         "id",
         "input",
         "journal",
+        "kept",
         "parking",
         "pause",
         "reason",
@@ -107,6 +115,9 @@ class RunState(Ledger):
         self.id = header.id
         self.input: dict[str, Any] = header.input
         self.journal: Journal | None = None  # what was recorded before this process took the run up
+        # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which
+        # drops this.
+        self.kept: Stored | None = None
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None

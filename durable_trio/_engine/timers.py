@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from durable_trio._engine._failpoints import ARMED, failpoint
+from durable_trio._engine.recovery import SMALL
+from durable_trio._engine.run import milliseconds
 from durable_trio._errors import StoreError
+from durable_trio._info import STATUS_CODES
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
+    from durable_trio._store.base import Store, Stored
 
 _LONGEST_SLEEP = 60.0  # seconds
-_PAGE = 1000
-
-
-def milliseconds(due: float) -> int:
-    """The key of a due time: the first millisecond that is not before it."""
-    return min(max(math.ceil(due * 1000), 0), 2**62)
+_PAGE = 500
 
 
 class Timers:
@@ -59,27 +59,48 @@ class Timers:
             delay = self._next - engine.now()
             if delay <= 0:
                 self._next = math.inf
-                await self._durable()  # a timer may be due before the commit that puts it into the index
                 await self._fire()
                 continue
             with trio.move_on_after(min(delay, _LONGEST_SLEEP)):
                 await self._sooner.wait()
 
     async def _fire(self) -> None:
-        engine = self._engine
-        while True:
-            page = await engine.reader.call(lambda: engine.store.timers(limit=_PAGE))
-            limit = milliseconds(engine.now())
-            due = [(instant, key) for instant, key in page if instant <= limit]
-            for instant, key in due:
-                engine.ring(key, instant)
-            if due:
-                await self._durable()
-            if len(due) < _PAGE:
-                return
+        """Wake all that is due, page by page: there may be very many.
+
+        A page is read while the one before is being committed. What it says of a run holds if nothing was
+        handed over for the run since some moment before which everything was on disk by then.
+        """
+        engine, post = self._engine, self._engine.post
+        changed, post.changed = set[bytes](), set()
+        await self._durable()  # a timer may be due before the commit that puts it into the index
+        landed = trio.Event()
+        landed.set()
+        last: tuple[int, bytes] | None = None
+        while page := await engine.reader.call(_due, engine.store, milliseconds(engine.now()), last):
+            if ARMED:
+                failpoint("timer.page")
+            await landed.wait()
+            for instant, key, stored in page:
+                holds = key not in changed and key not in post.changed
+                engine.ring(key, instant, stored if holds else None)
+                last = instant, key
+            changed, post.changed = post.changed, set()
+            landed = trio.Event()
+            engine.committer.when_durable(landed.set)
+            if len(page) < _PAGE:
+                break
+        post.changed = None
+        await self._durable()  # what has been woken is not found as the nearest
 
     async def _durable(self) -> None:
         try:
             await self._engine.committer.durable()
         except StoreError:
             await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task
+
+
+def _due(store: Store, until: int, after: tuple[int, bytes] | None) -> list[tuple[int, bytes, Stored | None]]:
+    """The next timers up to an instant, each with what is stored of its run."""
+    timers = [timer for timer in store.timers(after=after, limit=_PAGE) if timer[0] <= until]
+    runs = store.load_small([key for _, key in timers], likely=STATUS_CODES["waiting"], size=SMALL)
+    return [(instant, key, stored) for (instant, key), stored in zip(timers, runs, strict=True)]

@@ -98,8 +98,9 @@ class Stored(NamedTuple):
         rows: its journal, in order; empty if rows were not asked for.
         status: the status byte under which it is indexed.
         workflow: the number of its workflow.
-        error: in a page only: why this run cannot be read. ``header`` and ``rows`` are then empty, and
+        error: not from ``load``: why this run cannot be read. ``header`` and ``rows`` are then empty, and
             ``status`` and ``workflow`` are -1 where they are not known either.
+        messages: its mailbox, as ``Store.messages`` gives it; None if it was not read together with the rest.
     """
 
     run: bytes
@@ -108,6 +109,7 @@ class Stored(NamedTuple):
     status: int
     workflow: int
     error: StoreCorrupt | None = None
+    messages: list[tuple[int, bytes]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,20 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def load_small(self, runs: Sequence[bytes], *, likely: int, size: int) -> list[Stored | None]:
+        """Several runs at once, with all that is stored of them where that is little, as of one commit.
+
+        In the order of ``runs``. A damaged run takes its place with ``error`` set; one that is not stored is
+        None.
+
+        Args:
+            runs: their keys; in ascending order this is fastest.
+            likely: the status byte that most of them have: it is looked for first.
+            size: if the journal and the mailbox of a run have more bytes than this together, they are left
+                out: ``rows`` is empty, and ``messages`` is None.
+        """
+
+    @abstractmethod
     def page(
         self,
         *,
@@ -231,8 +247,13 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
-        """The nearest timers: (milliseconds since the epoch, run), earliest first, at most ``limit``."""
+    def timers(self, *, after: tuple[int, bytes] | None = None, limit: int) -> list[tuple[int, bytes]]:
+        """The nearest timers: (milliseconds since the epoch, run), earliest first.
+
+        Args:
+            after: later than this one only: the last of the page before.
+            limit: at most so many.
+        """
 
     @abstractmethod
     def counts(self) -> dict[tuple[int, int], int]:

@@ -285,6 +285,9 @@ class LmdbStore(Store):
     def load(self, run: bytes, *, with_rows: bool = True) -> Stored | None:
         return self._read(queries.load, run, with_rows)
 
+    def load_small(self, runs: Sequence[bytes], *, likely: int, size: int) -> list[Stored | None]:
+        return self._read(queries.load_small, runs, likely, size)
+
     def page(
         self,
         *,
@@ -306,8 +309,8 @@ class LmdbStore(Store):
     def mailboxes(self, *, after: bytes | None = None, limit: int) -> list[bytes]:
         return self._read(queries.mailboxes, after, limit)
 
-    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
-        return self._read(queries.timers, limit)
+    def timers(self, *, after: tuple[int, bytes] | None = None, limit: int) -> list[tuple[int, bytes]]:
+        return self._read(queries.timers, after, limit)
 
     def counts(self) -> dict[tuple[int, int], int]:
         return dict(self._read(read_state)[1])

@@ -198,6 +198,18 @@ class MemoryStore(Store):
                 ) from None
         return Stored(run, header, rows, self._status[run], workflow)
 
+    def load_small(self, runs: Sequence[bytes], *, likely: int, size: int) -> list[Stored | None]:  # noqa: ARG002 - the interface
+        with self._lock:
+            self._check_open()
+            return [self._small(run, size) if run in self._runs else None for run in runs]
+
+    def _small(self, run: bytes, size: int) -> Stored:
+        stored = self._shown(run)
+        messages = sorted(self._messages.get(run, {}).items())
+        if sum(map(len, stored.rows)) + sum(len(payload) for _, payload in messages) > size:
+            return stored._replace(rows=[])
+        return stored if stored.error is not None else stored._replace(messages=messages)
+
     def page(
         self,
         *,
@@ -244,10 +256,11 @@ class MemoryStore(Store):
             self._check_open()
             return sorted(run for run in self._messages if after is None or run > after)[: max(0, limit)]
 
-    def timers(self, *, limit: int) -> list[tuple[int, bytes]]:
+    def timers(self, *, after: tuple[int, bytes] | None = None, limit: int) -> list[tuple[int, bytes]]:
         with self._lock:
             self._check_open()
-            return self._timers[: max(0, limit)]
+            start = 0 if after is None else bisect_right(self._timers, after)
+            return self._timers[start : start + max(0, limit)]
 
     def counts(self) -> dict[tuple[int, int], int]:
         with self._lock:

@@ -6,9 +6,10 @@ range to the next, two seeks each, so that neither a list of all statuses nor a 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from heapq import merge
 from itertools import islice, pairwise
+from math import inf
 from struct import Struct
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ UNKNOWN = -1
 _PAST = b"\xff" * 9  # behind every message of a run
 
 _index_key = Struct(">HB16s").pack
+_timer_key = Struct(">Q16s").pack
 _range = Struct(">HB")
 _AFTER_ALL = b"\xff" * 17  # sorts behind every run of a range
 
@@ -78,7 +80,11 @@ def load(txn: Transaction, tables: Tables, run: bytes, with_rows: bool = True) -
         return None
     workflow, header = int.from_bytes(payload[:2]), payload[2:]
     status = _status(txn, tables, workflow, run)
-    rows = _rows(txn, tables, run) if with_rows else []
+    rows: list[bytes] | None = []
+    if with_rows:
+        with txn.cursor(tables.journal) as cursor:
+            rows = _rows(cursor, run)
+    assert rows is not None  # there is no limit
     return Stored(run, header, rows, status, workflow)
 
 
@@ -102,6 +108,49 @@ def _load_or_error(txn: Transaction, tables: Tables, found: Found) -> Stored:
         # A page outlives its transaction, which the frames of a traceback would keep.
         error = damage.with_traceback(None)
     return Stored(run, b"", [], status, workflow, error)
+
+
+def load_small(
+    txn: Transaction, tables: Tables, runs: Sequence[bytes], likely: int, size: int
+) -> list[Stored | None]:
+    """See ``Store.load_small``."""
+    found: list[Stored | None] = []
+    with txn.cursor(tables.journal) as journal, txn.cursor(tables.messages) as mailboxes:
+        for run in runs:
+            try:
+                found.append(_load_small(txn, tables, journal, mailboxes, run, likely, size))
+            except StoreCorrupt as damage:
+                error = damage.with_traceback(None)  # as in a page
+                found.append(Stored(run, b"", [], UNKNOWN, UNKNOWN, error))
+    return found
+
+
+def _load_small(
+    txn: Transaction,
+    tables: Tables,
+    journal: Cursor,
+    mailboxes: Cursor,
+    run: bytes,
+    likely: int,
+    size: int,
+) -> Stored | None:
+    sealed = txn.get(run, db=tables.runs)
+    if sealed is None:
+        return load(txn, tables, run, with_rows=False)  # which finds out whether it is truly absent
+    payload = unseal("runs", run, sealed)
+    workflow = int.from_bytes(payload[:2])
+    key = _index_key(workflow, likely, run)
+    sealed = txn.get(key, db=tables.statuses)
+    if sealed is None:
+        status = _status(txn, tables, workflow, run)
+    else:
+        unseal("statuses", key, sealed)
+        status = likely
+    rows = _rows(journal, run, size)
+    messages = None if rows is None else _messages(mailboxes, run, size - sum(map(len, rows)))
+    if rows is None or messages is None:
+        return Stored(run, payload[2:], [], status, workflow)
+    return Stored(run, payload[2:], rows, status, workflow, None, messages)
 
 
 def page(
@@ -134,12 +183,9 @@ def keys(
 
 def messages(txn: Transaction, tables: Tables, run: bytes) -> list[tuple[int, bytes]]:
     """See ``Store.messages``."""
-    found: list[tuple[int, bytes]] = []
     with txn.cursor(tables.messages) as cursor:
-        cursor.set_range(run)
-        while (key := cursor.key()).startswith(run):
-            found.append((int.from_bytes(key[16:]), unseal("messages", key, cursor.value())))
-            cursor.next()
+        found = _messages(cursor, run)
+    assert found is not None  # there is no limit
     return found
 
 
@@ -155,10 +201,12 @@ def mailboxes(txn: Transaction, tables: Tables, after: bytes | None, limit: int)
     return runs
 
 
-def timers(txn: Transaction, tables: Tables, limit: int) -> list[tuple[int, bytes]]:
+def timers(
+    txn: Transaction, tables: Tables, after: tuple[int, bytes] | None, limit: int
+) -> list[tuple[int, bytes]]:
     """See ``Store.timers``."""
     with txn.cursor(tables.timers) as cursor:
-        if not cursor.first():
+        if not (cursor.first() if after is None else cursor.set_range(_timer_key(*after) + b"\0")):
             return []
         return [
             (int.from_bytes(key[:8]), key[8:]) for key in islice(cursor.iternext(values=False), max(0, limit))
@@ -209,17 +257,37 @@ def _newest_indexed(
     return merge(*ranges, reverse=True)
 
 
-def _rows(txn: Transaction, tables: Tables, run: bytes) -> list[bytes]:
+def _messages(cursor: Cursor, run: bytes, size: float = inf) -> list[tuple[int, bytes]] | None:
+    """A run's mailbox; None if it has more bytes than ``size``."""
+    found: list[tuple[int, bytes]] = []
+    cursor.set_range(run)
+    while (key := cursor.key()).startswith(run):
+        message = unseal("messages", key, cursor.value())
+        size -= len(message)
+        if size < 0:
+            return None
+        found.append((int.from_bytes(key[16:]), message))
+        cursor.next()
+    return found
+
+
+def _rows(cursor: Cursor, run: bytes, size: float = inf) -> list[bytes] | None:
+    """A run's journal; None if it has more bytes than ``size``."""
     rows: list[bytes] = []
-    with txn.cursor(tables.journal) as cursor:
-        expected, last = run + b"\0\0\0\0", b""
-        cursor.set_range(expected)
-        while (key := cursor.key()).startswith(run):
-            if key != expected:
-                raise StoreCorrupt(f"{describe('journal', expected)} is missing")
-            rows.append(unseal("journal", key, cursor.value()))
-            expected, last = run + len(rows).to_bytes(4), key
-            cursor.next()
+    expected, last = run + b"\0\0\0\0", b""
+    cursor.set_range(expected)
+    while (key := cursor.key()).startswith(run):
+        if key != expected:
+            raise StoreCorrupt(f"{describe('journal', expected)} is missing")
+        row = unseal("journal", key, cursor.value())
+        size -= len(row)
+        if size < 0:
+            return None
+        rows.append(row)
+        expected, last = run + len(rows).to_bytes(4), key
+        cursor.next()
+    # A sound row on either side, with nothing in between: there are no more.
+    if not (last and key > expected and fits(key, cursor.value())):
         check_absent(cursor, "journal", expected, known=last)
     return rows
 

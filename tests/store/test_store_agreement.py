@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from durable_trio._store.base import Write
+from durable_trio._store.base import Stored, Write
 from durable_trio._store.datafile import verify_data_file
 from durable_trio._store.lmdb import open_lmdb
 from durable_trio._store.memory import MemoryStore
@@ -112,7 +112,7 @@ class Agreement(RuleBasedStateMachine):
     def page(self, workflow, statuses, before, limit) -> None:
         before = None if before is None else before.to_bytes(16)
         expected = [
-            (run, model.header, model.rows, model.status, model.workflow, None)
+            Stored(run, model.header, model.rows, model.status, model.workflow)
             for run, model in sorted(self.runs.items(), reverse=True)
             if (workflow is None or model.workflow == workflow)
             and (statuses is None or model.status in statuses)
@@ -143,6 +143,8 @@ class Agreement(RuleBasedStateMachine):
         for store in self.stores:
             assert store.mailboxes(after=after, limit=limit) == waiting[:limit]
             assert store.timers(limit=limit) == timers[:limit]
+            for place, timer in enumerate(timers):
+                assert store.timers(after=timer, limit=limit) == timers[place + 1 :][:limit]
             for run, model in self.runs.items():
                 assert store.messages(run) == sorted(model.messages.items())
 
@@ -156,7 +158,23 @@ class Agreement(RuleBasedStateMachine):
                 assert (found, stored) == (None, None)
             else:
                 assert found == (None if model.alias is None else run)
-                assert stored == (run, model.header, model.rows, model.status, model.workflow, None)
+                assert stored == Stored(run, model.header, model.rows, model.status, model.workflow)
+
+    @rule(numbers=st.lists(NUMBERS), likely=STATUSES, size=st.integers(0, 40))
+    def load_small(self, numbers, likely, size) -> None:
+        runs = [number.to_bytes(16) for number in numbers]
+        expected: list[Stored | None] = []
+        for run in runs:
+            model = self.runs.get(run)
+            if model is None:
+                expected.append(None)
+                continue
+            stored = Stored(run, model.header, model.rows, model.status, model.workflow)
+            messages = sorted(model.messages.items())
+            small = sum(map(len, model.rows)) + sum(len(payload) for _, payload in messages) <= size
+            expected.append(stored._replace(messages=messages) if small else stored._replace(rows=[]))
+        for store in self.stores:
+            assert store.load_small(runs, likely=likely, size=size) == expected
 
     @invariant()
     def counts(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from durable_trio._errors import InputError, StoreCorrupt, StoreError
-from durable_trio._store.base import Write
+from durable_trio._store.base import Stored, Write
 
 
 def key(number: int) -> bytes:
@@ -33,8 +33,8 @@ def test_a_run_comes_back_as_it_was_written(store):
     store.commit([Write(key(7), header=b"\0head", alias=b"order-7", row=b"first", workflow=3, new=2)])
     store.commit([Write(key(7), seq=1, row=b"", workflow=3)])
     store.commit([Write(key(7), seq=2, row=b"\xff" * 10_000, workflow=3, old=2, new=16)])
-    assert store.load(key(7)) == (key(7), b"\0head", [b"first", b"", b"\xff" * 10_000], 16, 3, None)
-    assert store.load(key(7), with_rows=False) == (key(7), b"\0head", [], 16, 3, None)
+    assert store.load(key(7)) == Stored(key(7), b"\0head", [b"first", b"", b"\xff" * 10_000], 16, 3)
+    assert store.load(key(7), with_rows=False) == Stored(key(7), b"\0head", [], 16, 3)
     assert store.find(b"order-7") == key(7)
     assert store.last_run() == key(7)
 
@@ -225,7 +225,7 @@ def test_a_batch_that_does_not_fit_changes_nothing(store, new_run, name):
     with pytest.raises(InputError):
         store.commit([*good, *BAD[name]])
     assert runs(store.page(limit=9)) == [1]
-    assert store.load(key(1)) == (key(1), b"header 1", [b"row 0 of 1"], 2, 1, None)
+    assert store.load(key(1)) == Stored(key(1), b"header 1", [b"row 0 of 1"], 2, 1)
     assert store.find(b"four") is None
     assert store.find(b"taken") == key(1)
     assert store.counts() == {(1, 2): 1}

@@ -132,6 +132,9 @@ def test_damage_concerns_one_run_only(database, opened, table, key, how):
     for stored in page.values():
         if stored.error is not None:
             assert (stored.header, stored.rows) == (b"", [])
+    together = store.load_small([n.to_bytes(16) for n in range(1, 6)], likely=3, size=99)
+    assert {stored.run for stored in together if stored.error is None} == good
+    assert [stored.rows for stored in together if stored.error is None] == [[b"first", b"second"]] * 4
     # Whatever an index lists is either whole or an error.
     for run, workflow, status in store.keys(set(range(256)), limit=99):
         if run in good:
@@ -156,6 +159,11 @@ def look(store, table, key):
         case "runs":
             return store.load(key, with_rows=False)
         case "journal":
+            [stored] = store.load_small([key[:16]], likely=3, size=99)
+            if stored.error is not None:
+                with pytest.raises(StoreCorrupt):
+                    store.load(key[:16])
+                raise stored.error
             return store.load(key[:16]).rows[1]
         case "aliases":
             return store.find(key)

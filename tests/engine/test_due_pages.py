@@ -1,0 +1,467 @@
+"""Runs that are due are read in pages, in a thread. What happens to them between that and its use."""
+
+from __future__ import annotations
+
+import threading
+
+import lmdb
+import pytest
+import trio
+from engine_helpers import Hold, states
+from waiting_helpers import START, Wall, noted, reaches
+
+from durable_trio import RunNotFound, Workflow, open_engine
+from durable_trio._engine import recovery, timers
+
+
+class Between:
+    """Does something, once, when a page of due runs was read and before the engine sees it."""
+
+    def __init__(self, engine, monkeypatch):
+        self._read = engine.store.load_small
+        self._engine = engine
+        self._then = None
+        self.passed = trio.Event()
+        monkeypatch.setattr(engine.store, "load_small", self._load_small)
+
+    def do(self, wall, then):
+        """Let a minute pass; when what is due then was read, ``await then()``."""
+        self._then = then
+        wall.pass_(61)
+        self._engine.timers.set(0.0)
+
+    def _load_small(self, runs, *, likely, size):
+        page = self._read(runs, likely=likely, size=size)
+        then, self._then = self._then, None
+        if then is not None:
+            trio.from_thread.run(then)
+            trio.from_thread.run_sync(self.passed.set)
+        return page
+
+
+def naps(seen):
+    """Waits a minute at most for an event, a minute for nothing, and ends."""
+    wf = Workflow("naps")
+    noted(wf, "before", seen)
+    wf.wait_for_event("go", timeout=60, default=None)
+    wf.sleep(60, name="nap")
+    noted(wf, "after", seen)
+    return wf
+
+
+@pytest.fixture(params=["held", "not held"])
+def keep(request):
+    """Whether somebody has a handle on the run all the time."""
+    handles = []
+    return handles.append if request.param == "held" else lambda _: None
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "db"
+
+
+async def started(engine, wf, keep, run_id="r"):
+    keep(await engine.start(wf, {}, id=run_id))
+    await reaches(engine, run_id)
+
+
+async def test_a_run_that_an_event_has_woken_and_that_waits_again(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def send():
+            await engine.send_event("r", "go", 7)
+            while "nap" not in states(await engine.get("r")):
+                await trio.lowlevel.checkpoint()
+            await reaches(engine, "r")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, send)
+        await between.passed.wait()
+        await reaches(engine, "r")
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        info = await reaches(engine, "r", "completed")
+    assert info.result == {"go": 7}
+    assert seen == ["before", "after"]
+
+
+async def test_a_run_that_was_cancelled(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def cancel():
+            assert await engine.cancel("r")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, cancel)
+        await between.passed.wait()
+        while engine.store.timers(limit=9):
+            await trio.lowlevel.checkpoint()
+        info = await reaches(engine, "r", "cancelled")
+    assert seen == ["before"]
+    assert info.result is None
+
+
+async def test_a_run_that_was_deleted(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def delete():
+            await engine.cancel("r")
+            await reaches(engine, "r", "cancelled")
+            await engine.delete("r")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, delete)
+        await between.passed.wait()
+        await started(engine, wf, keep, "next")  # the engine goes on
+        with pytest.raises(RunNotFound):
+            await engine.get("r")
+
+
+async def test_a_run_that_was_paused(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def pause():
+            assert await engine.pause("r")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, pause)
+        await between.passed.wait()
+        info = await engine.get("r")
+        assert (info.status, info.paused) == ("waiting", True)
+        assert await engine.resume("r")
+        while "nap" not in states(await engine.get("r")):
+            await trio.lowlevel.checkpoint()
+        await reaches(engine, "r")
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await reaches(engine, "r", "completed")
+    assert seen == ["before", "after"]
+
+
+async def test_a_run_that_was_paused_and_resumed(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def pause_and_resume():
+            assert await engine.pause("r")
+            assert await engine.resume("r")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, pause_and_resume)
+        await between.passed.wait()
+        while "nap" not in states(await engine.get("r")):
+            await trio.lowlevel.checkpoint()
+        await reaches(engine, "r")
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await reaches(engine, "r", "completed")
+    assert seen == ["before", "after"]
+
+
+async def test_a_run_that_was_forked(place, monkeypatch, keep):
+    """The run's journal says so, in a row that the page does not have."""
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+
+        async def fork():
+            await engine.fork("r", "wait_for_go", id="copy")
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, fork)
+        await between.passed.wait()
+        for run_id in ("r", "copy"):
+            await reaches(engine, run_id)
+        for run_id in ("r", "copy"):
+            while (await engine.get(run_id)).status != "completed":
+                wall.pass_(61)
+                engine.timers.set(0.0)
+                await trio.lowlevel.checkpoint()
+    assert seen == ["before", "after", "after"]
+
+
+async def test_the_engine_drains(place, monkeypatch, keep):
+    """The run goes on in the next life."""
+    wall, seen = Wall(), []
+    wf = Workflow("nap")
+    wf.sleep(60, name="nap")
+    noted(wf, "after", seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+        between = Between(engine, monkeypatch)
+        between.do(wall, engine.drain)
+        await between.passed.wait()
+    assert seen == []
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await reaches(engine, "r", "completed")
+    assert seen == ["after"]
+
+
+async def test_the_engine_is_left(place, monkeypatch, keep):
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, keep)
+        reading, leave = trio.Event(), trio.Event()
+
+        async def stay():
+            reading.set()
+            await leave.wait()
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, stay)
+        await reading.wait()
+        suspend = engine.suspend
+
+        def suspend_and_go_on():
+            suspend()
+            leave.set()
+
+        monkeypatch.setattr(engine, "suspend", suspend_and_go_on)
+    assert seen == ["before"]
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        while "nap" not in states(await engine.get("r")):
+            await trio.lowlevel.checkpoint()
+        await reaches(engine, "r")
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await reaches(engine, "r", "completed")
+    assert seen == ["before", "after"]
+
+
+# -- what was read is kept until it is the run's turn ---------------------------------------------------
+
+
+async def fork_it(engine, run_id):
+    await engine.fork(run_id, "before", id="copy")
+
+
+async def pause_and_resume_it(engine, run_id):
+    await engine.pause(run_id)
+    await engine.resume(run_id)
+
+
+async def send_it_something(engine, run_id):
+    await engine.send_event(run_id, "later", 5)
+
+
+async def leave_it(_engine, _run_id):
+    await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("life", ["woken", "recovered"])
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("act", [leave_it, fork_it, pause_and_resume_it, send_it_something])
+async def test_something_happens_to_a_run_that_waits_for_its_turn(place, monkeypatch, act, kept, life):
+    if not kept:
+        monkeypatch.setattr(recovery, "_MOST_KEPT", 0)
+    wall, seen, hold = Wall(), [], Hold()
+    wf = Workflow("busy")
+    noted(wf, "before", seen)
+    wf.sleep(60, name="nap")
+
+    @wf.step
+    async def work(ctx):
+        await hold()
+
+    wf.wait_for_event("later", timeout=60, default=None)
+    noted(wf, "after", seen)
+    async with open_engine(place, workflows=[wf], clock=wall, max_running=1) as engine:
+        for run_id in ("first", "second"):
+            await engine.start(wf, {}, id=run_id)
+            await reaches(engine, run_id)
+            wall.pass_(1)
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await hold.reached.wait()
+        await reaches(engine, "second", "pending")
+        if life == "woken":
+            await act(engine, "second")
+            hold.let_go()
+            await both_end(engine, wall)
+    if life == "recovered":
+        hold.reached = trio.Event()
+        async with open_engine(place, workflows=[wf], clock=wall, max_running=1) as engine:
+            await hold.reached.wait()
+            await act(engine, "second")
+            hold.let_go()
+            await both_end(engine, wall)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        info = await engine.get("second")
+    assert info.result == {"later": 5 if act is send_it_something else None}
+    assert seen.count("after") >= 2
+
+
+async def both_end(engine, wall):
+    for run_id in ("first", "second"):
+        while (await engine.get(run_id)).status != "completed":
+            wall.pass_(61)
+            engine.timers.set(0.0)
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+async def test_a_run_that_waits_for_its_turn_is_cancelled_with_what_it_did_and_started(place, compensate):
+    wall, seen, hold = Wall(), [], Hold()
+    wf = Workflow("busy")
+
+    async def undo(ctx, result):
+        seen.append("undo")
+
+    wf.compensation("undo", undo)
+    wf.step(lambda _: seen.append("book"), name="book", inline=True, compensate="undo")
+    wf.sleep(60, name="nap")
+
+    @wf.step
+    async def work(ctx):
+        await hold()
+
+    async with open_engine(place, workflows=[wf], clock=wall, max_running=1) as engine:
+        for run_id in ("first", "second"):
+            await engine.start(wf, {}, id=run_id)
+            await reaches(engine, run_id)
+            wall.pass_(1)
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await hold.reached.wait()
+        await reaches(engine, "second", "pending")
+        assert await engine.cancel("second", compensate=compensate)
+        hold.let_go()
+        await reaches(engine, "first", "completed")
+        await reaches(engine, "second", "compensated" if compensate else "cancelled")
+    assert seen == ["book", "book", *(["undo"] if compensate else [])]
+
+
+# -- pages ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("small", [True, False])
+async def test_more_are_due_than_a_page_holds_and_each_goes_on_once(place, monkeypatch, small):
+    monkeypatch.setattr(timers, "_PAGE", 2)
+    if not small:
+        monkeypatch.setattr(timers, "SMALL", 0)
+        monkeypatch.setattr(recovery, "SMALL", 0)
+    wall, seen = Wall(), []
+    wf = Workflow("nap")
+    wf.sleep(60, name="nap")
+    wf.step(lambda ctx: seen.append(ctx["number"]), name="after", inline=True)
+    for number in range(9):
+        async with open_engine(place, workflows=[wf], clock=wall) as engine:
+            await engine.start(wf, {"number": number}, id=f"r{number}")
+            await reaches(engine, f"r{number}")
+        if number % 3:
+            wall.pass_(1)  # some are due at one instant
+    wall.pass_(61)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        for number in range(9):
+            await reaches(engine, f"r{number}", "completed")
+        assert engine.store.timers(limit=9) == []
+    assert sorted(seen) == list(range(9))
+
+
+async def test_a_change_on_its_way_to_the_disk_since_before_the_page_of_another_run(place, monkeypatch):
+    """The page after that one is read without it."""
+    monkeypatch.setattr(timers, "_PAGE", 1)
+    wall, seen = Wall(), []
+    wf = Workflow("nap")
+    wf.sleep(60, name="nap")
+    noted(wf, "after", seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine, trio.open_nursery() as nursery:
+        for run_id in ("a", "b", "c"):
+            await engine.start(wf, {}, id=run_id)
+            await reaches(engine, run_id)
+            wall.pass_(1)
+        load_small, commit, set_aside = engine.store.load_small, engine.store.commit, engine.post.set_aside
+        pages, handed_over, may_commit = [], trio.Event(), threading.Event()
+        may_commit.set()
+
+        async def pause_c():
+            await engine.get("a")  # that it is woken is on disk: "b" does not wait for that
+            may_commit.clear()
+            nursery.start_soon(engine.pause, "c")
+            await handed_over.wait()
+
+        def load_small_and_more(runs, *, likely, size):
+            page = load_small(runs, likely=likely, size=size)
+            pages.append(page)
+            if len(pages) == 2:
+                trio.from_thread.run(pause_c)
+            elif len(pages) == 3:
+                may_commit.set()
+            return page
+
+        def commit_when_it_may(*arguments):
+            may_commit.wait()
+            return commit(*arguments)
+
+        def set_aside_and_tell(*arguments):
+            set_aside(*arguments)
+            handed_over.set()
+
+        monkeypatch.setattr(engine.store, "load_small", load_small_and_more)
+        monkeypatch.setattr(engine.store, "commit", commit_when_it_may)
+        monkeypatch.setattr(engine.post, "set_aside", set_aside_and_tell)
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        for run_id in ("a", "b"):
+            await reaches(engine, run_id, "completed")
+        assert len(pages) >= 3
+        assert pages[2][0].run == engine.reader.find("c")
+        info = await engine.get("c")
+        assert (info.status, info.paused) == ("waiting", True)
+        assert await engine.resume("c")
+        await reaches(engine, "c", "completed")
+    assert seen == ["after"] * 3
+
+
+async def test_a_run_for_later_may_be_due_before_its_starter_has_been_told(place, monkeypatch):
+    wall, seen = Wall(), []
+    wf = Workflow("later")
+    noted(wf, "only", seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        monkeypatch.setattr(engine.post, "settle_down", lambda _run: None)
+        await engine.start(wf, {}, id="r", at=START.replace(minute=1))
+        wall.pass_(61)
+        engine.timers.set(0.0)
+        await reaches(engine, "r", "completed")
+    assert seen == ["only"]
+
+
+async def test_a_due_run_with_a_damaged_journal_is_blocked_and_the_others_go_on(place):
+    wall, seen = Wall(), []
+    wf = Workflow("nap")
+    wf.sleep(60, name="nap")
+    noted(wf, "after", seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        for run_id in ("good", "bad"):
+            await engine.start(wf, {}, id=run_id)
+            await reaches(engine, run_id)
+        key = engine.reader.find("bad")
+    env = lmdb.open(str(place), max_dbs=12)
+    with env.begin(write=True, db=env.open_db(b"journal")) as txn:
+        row = txn.get(key + bytes(4))
+        txn.put(key + bytes(4), row[:-1] + bytes([row[-1] ^ 1]))
+    env.close()
+    wall.pass_(61)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await reaches(engine, "good", "completed")
+        while (run := await engine.start(wf, {}, id="bad")).status != "blocked":
+            await trio.lowlevel.checkpoint()
+        assert not run.created
+    assert seen == ["after"]
