@@ -8,6 +8,7 @@ no check is trusted that was never seen to complain.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ import lmdb
 import msgspec
 import trio
 
+from durable_trio._definition.nodes import StepNode
 from durable_trio._engine import (
     body,
     committer,
@@ -187,9 +189,12 @@ def rewrites_a_recorded_row(database: str) -> None:
 def calls_a_body_twice(_database: str) -> None:
     original = dispatch._handlers[StepNode]
 
-    async def run_step(*arguments: Any) -> Any:
-        outcome = await original(*arguments)
-        return outcome if outcome.status else await original(*arguments)
+    def run_step(run: Any, scope: Any, node: Any, *arguments: Any) -> Any:
+        async def twice(ctx: Any) -> Any:
+            await node.fn(ctx)
+            return await node.fn(ctx)
+
+        return original(run, scope, dataclasses.replace(node, fn=twice), *arguments)
 
     dispatch._handlers[StepNode] = run_step
 
