@@ -102,10 +102,6 @@ class PostOffice:
             self._engine.live.pop(run.id, None)
             self._parked[run.key] = run
 
-    def parked(self, key: bytes) -> RunState | None:
-        """The object of a parked run, if anybody holds it."""
-        return self._parked.get(key)
-
     def held(self) -> list[RunState]:
         """The parked runs that somebody holds."""
         return list(self._parked.values())
@@ -162,14 +158,16 @@ class PostOffice:
         engine = self._engine
         if ARMED:
             failpoint("timer.fire")
+        run = self._parked.get(key)  # first: see ``find``
         try:
             stored = engine.store.load(key, with_rows=False)
             header = None if stored is None else engine.reader.codec.decode_header(stored.header)
         except StoreCorrupt as error:
             _logger.error("a run that is due cannot be woken: %s", error)  # noqa: TRY400 - says all
             stored = header = None
-        run = self._parked.get(key)
         live = None if header is None else engine.live.get(header.id)
+        if live is not None and live.status == "waiting":
+            run, live = live, None  # it is due already, and who has started it has not been told yet
         over = run is not None and (run.ending is not None or run.pause is not None)
         if live is None and not over and stored is not None and stored.status == _WAITING:
             run = run or taken_over(engine, stored)
@@ -216,11 +214,25 @@ class PostOffice:
         run = engine.live.get(run_id)
         if run is not None:
             return run
-        stored = engine.reader.load(run_id, with_rows=False)
-        run = engine.live.get(run_id) or self._parked.get(stored.run)
+        run, stored = self.held_and_stored(run_id)
         if run is None and stored.status < FIRST_ENDED_CODE:
             run = self.recall(stored)
         return None if run is None or run.ended is not None else run
+
+    def held_and_stored(self, run_id: str) -> tuple[RunState | None, Stored]:
+        """The object of a run that is not live, if it is parked and has one; and how it is stored.
+
+        In this order: as long as something of a run is on its way to the disk, it has an object. Who reads
+        first may find it as it was before the writer wrote that, and then no object, since that was written:
+        and would go on from a status that it does not have any more.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        reader = self._engine.reader
+        key = reader.find(run_id)
+        held = None if key is None else self._parked.get(key)
+        return held, reader.load(run_id, with_rows=False)
 
     # -- messages ------------------------------------------------------------------------------------
 
