@@ -7,6 +7,7 @@ the locks of the dead in it, and nothing that a reader's opening would have mend
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -205,7 +206,9 @@ def _index(database: Path, store: LmdbStore) -> Index:
             runs[key.hex()] = (_CODEC.decode_header(stored.header).id, stored.workflow)
         except StoreError:
             runs[key.hex()] = (names.get(key.hex(), "?"), -1)
-    counts = {(number, STATUS_NAMES[status]): count for (number, status), count in store.counts().items()}
+    counts: Counter[tuple[int, str]] = Counter()
+    for (number, code), count in store.counts().items():
+        counts[number, STATUS_NAMES[code]] += count  # a run that is paused has a code of its own
     return Index(entries, aliases, runs, {pair: count for pair, count in counts.items() if count})
 
 

@@ -7,6 +7,7 @@ taken follows from a run's seed, so each run has a tree of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -131,7 +132,9 @@ class Archive:
                 facts[fact.id] = fact
                 keys[key.hex()] = (dump.id, disk.load(key, with_rows=False).workflow)  # type: ignore[union-attr]
         aliases = {alias.decode(): key.hex() for alias, key in disk.all_aliases()}
-        counts = {(number, STATUS_NAMES[code]): count for (number, code), count in disk.counts().items()}
+        counts: Counter[tuple[int, str]] = Counter()
+        for (number, code), count in disk.counts().items():
+            counts[number, STATUS_NAMES[code]] += count  # one that is paused has a code of its own
         return Dump(runs, index_in_eras(Index(tuple(entries), aliases, keys, counts), runs)), facts
 
     def _eras(
