@@ -156,7 +156,7 @@ def _check_changed(evidence: Evidence, findings: Findings) -> None:
                 # A run that waits is looked at when something comes for it.
                 sleeps = after is not None and before.status == "waiting" and after == before
                 findings.expect(
-                    status == "blocked" or sleeps,
+                    status == "blocked" or sleeps or (after is not None and after.cancel is not None),
                     22,
                     run_id,
                     "",

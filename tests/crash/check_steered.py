@@ -6,7 +6,7 @@ era of a run is a run (see ``eras``).
 
 from __future__ import annotations
 
-from .evidence import Evidence
+from .evidence import Evidence, follower
 from .model import Done, Findings, Line, RunDump
 
 _ENTERS = {"enter", "into-enter"}
@@ -79,11 +79,17 @@ def _check_fork(evidence: Evidence, fork: RunDump, findings: Findings) -> None:
     """What a fork has taken over is what is recorded of the other run, which did it."""
     origins = [run for run in evidence.last().values() if run.raw == fork.fork]
     recorded = {(done.path, done.visit): done for run in origins for done in run.of(Done)}
-    if fork.era or not origins or any(run.superseded for run in origins):
+    if fork.era:
         return
-    for done in fork.records[: fork.inherited]:
-        if not isinstance(done, Done):
-            continue
+    tree = evidence.tree(fork.id)
+    before = [record for record in fork.records[: fork.inherited] if isinstance(record, Done)]
+    top = [done for done in before if "/" not in done.path]
+    leads_to = follower(tree, top[-1]) if top else tree.top[0]
+    what = "what it has taken over does not lead to where it goes on"
+    findings.expect(leads_to == fork.point, 4, fork.id, fork.point, what, top[-1:], leads_to)
+    if not origins or any(run.superseded for run in origins):
+        return
+    for done in before:
         known = recorded.get((done.path, done.visit))
         # Of the other, more may be known than when the fork was made: an outcome in a block that is open.
         same = known is not None and (known.status, known.own, known.whole) == (

@@ -113,6 +113,7 @@ def _in_eras(found: Stored, run: RunDump) -> Iterator[RunDump]:
             paused=era.paused,
             was_paused=era.was_paused,
             fork=None if era.fork is None else era.fork.run,
+            point="" if era.fork is None else era.fork.path,
             forks=era.forks,
         )
 

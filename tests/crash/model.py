@@ -179,7 +179,8 @@ class RunDump(NamedTuple):
     superseded: Mapping[str, frozenset[int]] = MappingProxyType({})
     paused: bool = False
     was_paused: bool = False
-    fork: str | None = None  # the id of the run that it is a fork of
+    fork: str | None = None  # the id of the run that it is a fork of,
+    point: str = ""  # and where it goes on: a node at the top level
     forks: tuple[str, ...] = ()  # of those that were made of it
 
     def of(self, kind: type[R]) -> list[R]:

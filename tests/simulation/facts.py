@@ -170,6 +170,7 @@ class Archive:
                 paused=era.paused,
                 was_paused=era.was_paused,
                 fork=None if era.fork is None else era.fork.run,
+                point="" if era.fork is None else era.fork.path,
                 forks=era.forks,
             )
             fact = Facts(
