@@ -205,8 +205,9 @@ def _fork_now(
     admitted = engine.admission.enter(run)
     run.status = "running" if admitted else "pending"
     engine.live[new_id] = run
-    engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
-    _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
+    with engine.committer.together():  # who asks again is given the fork, and would not note it any more
+        engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
+        _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
     if admitted:
         engine.committer.when_durable(run.begin)
     else:

@@ -71,6 +71,8 @@ def eras(records: Sequence[Record]) -> list[Era]:
                 inherited, paused, was = len(counted), False, False
             case stored.Forked():
                 fork, inherited = record, len(counted)
+                for path, visit in getattr(record, "superseded", None) or ():
+                    superseded[path] = superseded.get(path, frozenset()) | {visit}
             case stored.ForkMade():
                 forks = (*forks, record.run)
             case stored.Paused() | stored.Resumed():

@@ -57,6 +57,7 @@ class Meddler:
         kinds = {"retry": 4, "rewind": 4, "fork": 3, "pause": 3, "resume": 2, "delete": 1, "prune": 0.3}
         world, rng, engine = self._world, self._world.rng, self._engine
         node = rng.choice(self._cast.plans[info.workflow].nodes).name
+        steps = (await engine.get(info.id)).steps
         match rng.choices(tuple(kinds), tuple(kinds.values()))[0]:
             case "retry":
                 await self._face().retry(info.id)
@@ -64,7 +65,7 @@ class Meddler:
             case "rewind":
                 await self._face().retry(info.id, node)
                 world.write("retried", info.id)
-            case "fork" if count < _MOST_RUNS:
+            case "fork" if count < _MOST_RUNS and not any(step.superseded for step in steps):
                 fork = await engine.fork(info.id, node, id=f"{info.id}f{rng.randrange(3)}")
                 world.write("forked", fork.id, more=info.id)
             case "pause" if not world.last:
