@@ -71,7 +71,7 @@ def _admit(engine: Engine, found: list[RunState]) -> None:
         if run.header.parent is not None:
             children.append(run)
         elif run.begun and run.id in parents:
-            # It had a place. If it waited for one behind its child, and the child for it, both would for ever.
+            # It had a place. If it waited for one behind its child, which waits for it, both would for ever.
             engine.admission.enter(run, anyway=True)
             engine.take_up(run)
         else:

@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from durable_trio._definition.plan import Plan
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.forgetting import stored_now
 from durable_trio._engine.handle import Run
@@ -65,6 +66,8 @@ async def retry(engine: Engine, run_id: str, from_step: str | None, visit: int |
         engine.check_open()
         run = retry_now(engine, run_id, from_step, visit)
         await engine.committer.durable()
+        if ARMED:
+            failpoint("retry.durable")
         return Run(engine, run, created=False)
 
 
@@ -96,6 +99,8 @@ def retry_now(
     run.status = "running" if admitted else "pending"
     engine.live[run_id] = run
     engine.committer.put(run, (engine.codec.encode(act),), STATUS_CODES[run.status])
+    if ARMED:
+        failpoint("retry.put")
     if admitted:
         # No body may run for what a crash would take back: on the disk, the run has ended until then.
         engine.committer.when_durable(run.begin)
@@ -166,6 +171,8 @@ async def fork(engine: Engine, run_id: str, from_step: str, id: str | None, visi
         engine.check_open()
         run = _fork_now(engine, run_id, from_step, visit, alias)
         await engine.committer.durable()
+        if ARMED:
+            failpoint("fork.durable")
         return Run(engine, run, created=True)
 
 
@@ -208,6 +215,8 @@ def _fork_now(
     with engine.committer.together():  # who asks again is given the fork, and would not note it any more
         engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
         _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
+    if ARMED:
+        failpoint("fork.put")
     if admitted:
         engine.committer.when_durable(run.begin)
     else:
@@ -292,6 +301,8 @@ async def pause(engine: Engine, run_id: str) -> bool:
         else:
             engine.admission.discard(run)
             engine.post.set_aside(run, record)
+        if ARMED:
+            failpoint("pause.put")
         await engine.committer.durable()
         return True
 
@@ -314,6 +325,8 @@ async def resume(engine: Engine, run_id: str) -> bool:
         else:
             engine.admission.discard(run)
             engine.post.wake(run, record)
+        if ARMED:
+            failpoint("resume.put")
         await engine.committer.durable()
         return True
 

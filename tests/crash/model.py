@@ -21,7 +21,8 @@ class Line(NamedTuple):
     ``child`` (``value``: the id, ``more``: the ref); ``asked`` of the function of a branch, a map or a sleep;
     ``key`` (an idempotency key); ``ack-start``, ``ack-result``, ``ack-cancel``, ``ack-refused`` of a caller;
     ``send``, then ``ack-send`` of who sends a message (``more``: kind and name); ``sigterm``, ``drained``;
-    ``fault`` of a system call.
+    ``fault`` of a system call; ``era`` (a failed run goes on), ``retried``, ``forked`` (``more``: of which
+    run), ``paused``, ``resume`` (about to be), ``delete`` (about to be), ``deleted``.
     """
 
     number: int
