@@ -153,8 +153,13 @@ def _check_changed(evidence: Evidence, findings: Findings) -> None:
             )
             if boot.ending == "exit":
                 status = after.status if after is not None else None
-                # A run that waits is looked at when something comes for it.
-                sleeps = after is not None and before.status == "waiting" and after == before
+                # A run that waits is looked at when something comes for it, a paused one when it goes on.
+                sleeps = (
+                    after is not None
+                    and after.status == "waiting"
+                    and after.records == before.records
+                    and (after.paused or before.status == "waiting")
+                )
                 findings.expect(
                     status == "blocked" or sleeps or (after is not None and after.cancel is not None),
                     22,
