@@ -137,7 +137,8 @@ class _Lives:
         since = self._longer_from
         if since is not None and world.boot + 1 >= since and self._cast is not definitions.longer:
             self._cast = definitions.longer
-            self._short = {run.raw for run in found.values() if run.status == "completed"}
+            earlier = (run for facts in self._facts for run in facts.values())  # some are deleted by now
+            self._short = {run.raw for run in earlier if run.status == "completed"}
             world.write("longer")
         changes = not last and since is None and self._can_change(found) and world.rng.random() < 0.2
         if changes:
