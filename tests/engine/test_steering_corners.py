@@ -11,6 +11,7 @@ from waiting_helpers import Wall
 
 from durable_trio import Err, Finish, InputError, RunNotFound, Workflow, open_engine, step_info
 from durable_trio._engine import forgetting
+from durable_trio._info import STATUS_CODES
 
 
 class Writer:
@@ -186,26 +187,36 @@ async def test_a_run_that_is_being_cancelled_is_not_paused(db):
 
 @pytest.mark.parametrize("how", ["delete", "prune"])
 async def test_a_run_is_not_deleted_while_it_is_being_forked(disk, monkeypatch, how):
-    """What is added to its journal would be left behind. Who deletes waits; who prunes leaves it."""
+    """Both in one transaction contradict each other. Who deletes waits; who prunes leaves it."""
     flow, wall = Flow(), Wall()
+    pruned = []
+
+    async def delete(engine):
+        if how == "delete":
+            await engine.delete("r")
+        else:
+            pruned.append(await engine.prune(50))
+
     async with open_engine(disk, workflows=[flow.wf], clock=wall) as engine:
         await engine.run(flow.wf, id="r")
+        hold = await flow.hold(engine, "busy")
         wall.pass_(100)
-        writer = Writer(engine, monkeypatch)
-        pruned = []
+        writer, together = Writer(engine, monkeypatch), engine.committer.together
 
-        async def delete():
-            if how == "delete":
-                await engine.delete("r")
-            else:
-                pruned.append(await engine.prune(50))
+        def behind_a_commit():
+            engine.committer.put(engine.live["busy"], (), STATUS_CODES["running"])
+            engine.committer.kick()
+            writer.is_held.wait()
+            return together()
 
+        monkeypatch.setattr(engine.committer, "together", behind_a_commit)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: engine.fork("r", "b", id="f"))
             await writer.wait_until_held()
-            nursery.start_soon(delete)
+            nursery.start_soon(delete, engine)
             await trio.testing.wait_all_tasks_blocked(0.01)
             writer.let_go()
+        hold.let_go()
         assert (await (await engine.start(flow.wf, id="f")).wait()).status == "completed"
         if how == "delete":
             with pytest.raises(RunNotFound):
