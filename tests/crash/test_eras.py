@@ -1,4 +1,4 @@
-"""Runs that are let go on, forked, paused, deleted: how the checker sees them, and what it complains about."""
+"""Runs that are let go on, forked, paused, deleted: how the checker sees them, what it complains about."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Clients:
         except BaseExceptionGroup as group:
             refused, rest = group.split(DurableError)
             if rest is not None:
-                raise
+                raise rest from None  # a cancellation, and not what it came together with
             self._refused(run.id, refused)
 
     def _refused(self, run: str, error: object) -> None:
