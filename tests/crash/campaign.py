@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from durable_trio._engine._failpoints import NAMES
 
-from . import bugs, flow_bugs  # noqa: F401 - they register their bugs
+from . import bugs, flow_bugs, steering_bugs  # noqa: F401 - they register their bugs
 from .faults import Fault
 from .pool import Pool
 from .runner import Job

@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import bugs, damage, flow_bugs  # noqa: F401 - they register their bugs
+from . import bugs, damage, flow_bugs, steering_bugs  # noqa: F401 - they register their bugs
 from .bodies import RunSpec
 from .checker import check
 from .dumps import dump, read, tree_of

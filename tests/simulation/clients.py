@@ -77,11 +77,14 @@ class Clients:
         delay = run.delay - world.now()
         if delay > 0:
             await trio.sleep(delay)
+        if run.id in world.going:
+            return
         at = None
         if run.later is not None:
             at = EPOCH + timedelta(seconds=run.delay + run.later)
         try:
             handle = await self._face().start(run.workflow, run.input, id=run.id, at=at)
+            world.started.add(run.id)
             world.write("ack-start", run.id, value=handle.created)
             async with trio.open_nursery() as others:
                 if run.cancel is not None and run.id not in self._taken:

@@ -73,15 +73,21 @@ class Meddler:
                 world.write("paused", info.id)
             case "resume":
                 await resume(world, engine, info.id)
+            # Who deletes what its owner is about to ask for makes two runs of it.
             case "delete":
-                if info.status in _ENDED:
+                if info.status in _ENDED and info.id not in self._not_started():
                     world.going.setdefault(info.id, world.boot)
                     await self._face().delete(info.id)
                     world.write("deleted", info.id)
-            case "prune":
+            case "prune" if not self._not_started():
                 for other in await engine.list(limit=1000):
                     world.going.setdefault(other.id, world.boot)
                 await engine.prune(rng.random() * 4)
+
+    def _not_started(self) -> set[str]:
+        """The runs whose owners have still to ask for them, if they ever do."""
+        world = self._world
+        return {run.id for run in self._cast.runs} - world.started - set(world.going)
 
 
 async def resume(world: World, engine: Engine, run: str) -> None:

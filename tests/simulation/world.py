@@ -54,6 +54,7 @@ class World:
         self.scope: trio.CancelScope | None = None
         self.threads = 0
         self.passed: Counter[str] = Counter()
+        self.started: set[str] = set()  # runs that their owners have asked for in this life
         self.going: dict[str, int] = {}  # runs that somebody has asked to delete, by the life
         self._seq = 0
 
@@ -71,6 +72,7 @@ class World:
         self.image = None
         self.recovering = True
         self.bell = trio.Event()
+        self.started = set()
         self._seq = 0
 
     def now(self) -> float:
