@@ -153,12 +153,12 @@ def _check_changed(evidence: Evidence, findings: Findings) -> None:
             )
             if boot.ending == "exit":
                 status = after.status if after is not None else None
-                # A run that waits is looked at when something comes for it, a paused one when it goes on.
+                # A run is looked at when something comes for it and it is its turn.
                 sleeps = (
                     after is not None
-                    and after.status == "waiting"
+                    and after.status in {"waiting", "pending"}
                     and after.records == before.records
-                    and (after.paused or before.status == "waiting")
+                    and (after.paused or after.status == "pending" or before.status == "waiting")
                 )
                 findings.expect(
                     status == "blocked" or sleeps or (after is not None and after.cancel is not None),

@@ -77,7 +77,8 @@ def _check_still_paused(evidence: Evidence, boot: int, paused: dict[str, Line], 
 
 def _check_fork(evidence: Evidence, fork: RunDump, findings: Findings) -> None:
     """What a fork has taken over is what is recorded of the other run, which did it."""
-    origins = [run for run in evidence.last().values() if run.raw == fork.fork]
+    # Of one that was deleted it is not known what was recorded last.
+    origins = [run for run in evidence.episode.dumps[-1].runs.values() if run.raw == fork.fork]
     recorded = {(done.path, done.visit): done for run in origins for done in run.of(Done)}
     if fork.era:
         return

@@ -47,13 +47,13 @@ class Meddler:
             chosen = [info for info in found if info.status == "failed"] if rng.random() < 0.6 else []
             info = rng.choice(chosen or found)
             try:
-                await self._do(info, len(found))
+                await self._do(info, found)
             except StoreError:
                 raise
             except DurableError as error:
                 self._world.write("ack-refused", info.id, value=type(error).__name__)
 
-    async def _do(self, info: RunInfo, count: int) -> None:
+    async def _do(self, info: RunInfo, found: list[RunInfo]) -> None:
         kinds = {"retry": 4, "rewind": 4, "fork": 3, "pause": 3, "resume": 2, "delete": 1, "prune": 0.3}
         world, rng, engine = self._world, self._world.rng, self._engine
         node = rng.choice(self._cast.plans[info.workflow].nodes).name
@@ -65,21 +65,23 @@ class Meddler:
             case "rewind":
                 await self._face().retry(info.id, node)
                 world.write("retried", info.id)
-            case "fork" if count < _MOST_RUNS and not any(step.superseded for step in steps):
-                fork = await engine.fork(info.id, node, id=f"{info.id}f{rng.randrange(3)}")
-                world.write("forked", fork.id, more=info.id)
+            case "fork" if len(found) < _MOST_RUNS and not any(step.superseded for step in steps):
+                name = f"{info.id}f{rng.randrange(3)}"
+                if name not in world.going:
+                    await engine.fork(info.id, node, id=name)
+                    world.write("forked", name, more=info.id)
             case "pause" if not world.last:
                 await engine.pause(info.id)
                 world.write("paused", info.id)
             case "resume":
                 await resume(world, engine, info.id)
-            # Who deletes what its owner is about to ask for makes two runs of it.
-            case "delete":
+            # Who deletes what its owner, or its parent, is about to ask for makes two runs of it.
+            case "delete" if info.workflow != "child":
                 if info.status in _ENDED and info.id not in self._not_started():
                     world.going.setdefault(info.id, world.boot)
                     await self._face().delete(info.id)
                     world.write("deleted", info.id)
-            case "prune" if not self._not_started():
+            case "prune" if not self._not_started() and all(other.workflow != "child" for other in found):
                 for other in await engine.list(limit=1000):
                     world.going.setdefault(other.id, world.boot)
                 await engine.prune(rng.random() * 4)
