@@ -42,7 +42,7 @@ def _check_answer(evidence: Evidence, line: Line, findings: Findings) -> None:
         findings.expect(run is not None, 1, line.run, "", what, line)
         origins = [other for other in dump.runs.values() if other.raw == line.more]
         if line.kind == "forked" and origins:
-            known = line.run in origins[-1].forks
+            known = line.run.partition("~")[0] in origins[-1].forks
             findings.expect(known, 1, line.more, "", f"{where} it does not know its fork", line, origins[-1])
 
 

@@ -114,6 +114,8 @@ class Clients:
             told = ("cancelled", digest(error.reason))
         self._world.write("told", run.id, value=told[0], more=told[1])
         info = await self._engine.get(run.id)
+        if info.finished_at is None:
+            return  # it was let go on
         shown = digest(info.result if info.status == "completed" else info.error)
         self._world.write("ack-result", run.id, value=info.status, more=shown)
 
