@@ -47,6 +47,18 @@ NAMES = (
     "undo.before",  # a compensation is about to be entered
     "undo.put",  # its record is queued
     "undo.durable",  # its record is on disk; the next one has not started
+    "retry.put",  # that a failed run goes on is queued
+    "retry.durable",  # it is on disk; who asked has not been told
+    "fork.put",  # a fork is queued, and with it that the other run has it
+    "fork.durable",  # it is on disk; who asked has not been told
+    "pause.put",  # that a run is paused is queued
+    "resume.put",  # that it goes on is queued
+    "delete.put",  # deletions are queued
+    "request.taken",  # a request of another process was read; nothing is done yet
+    "request.put",  # its effect and its answer are queued
+    "client.left",  # a client's request is in the database; it has not looked for the reply
+    "client.replied",  # it has read the reply, which is still there
+    "client.told",  # it has removed the reply; its caller has not been told
     "recover.run",  # a run was found: on opening, or when its timer fires
     "recover.end",  # all that opening finds is queued; nobody could start anything yet
     "recover.load",  # the journal of a run that goes on, or was woken, is read

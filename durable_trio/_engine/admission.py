@@ -28,9 +28,9 @@ class Admission:
         self._arrivals = 0
         self.queued = 0  # how many wait
 
-    def enter(self, run: RunState) -> bool:
-        """Give the run a place; if none is free, queue it and say False."""
-        if self._free > 0 or run.header.parent is not None:
+    def enter(self, run: RunState, *, anyway: bool = False) -> bool:
+        """Give the run a place; if none is free, queue it and say False, unless it is to get one anyway."""
+        if anyway or self._free > 0 or run.header.parent is not None:
             # A child gets a place in any case: its parent holds one while it waits for it.
             self._free -= 1
             return True

@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.calls import pack_call, unpack_reply
 from durable_trio._errors import EngineClosed, StoreError
 from durable_trio._snapshot.codec import Codec
@@ -69,6 +70,8 @@ class Caller:
         payload = pack_call(self._codec, operation, arguments)
         async with self._limit:
             key = await trio.to_thread.run_sync(self._box.leave, payload)
+            if ARMED:
+                failpoint("client.left")
             try:
                 reply = await self._reply(key)
             except trio.Cancelled:
@@ -82,7 +85,11 @@ class Caller:
             number = self._watch.now()
             reply, is_there = await trio.to_thread.run_sync(box.look, key)
             if reply is not None:
+                if ARMED:
+                    failpoint("client.replied")
                 await trio.to_thread.run_sync(box.take_reply, key)
+                if ARMED:
+                    failpoint("client.told")
                 return reply
             if not is_there:
                 raise StoreError(

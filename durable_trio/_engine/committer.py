@@ -96,6 +96,7 @@ class Committer:
         # A list is what belongs into one transaction.
         self._queue: deque[_Item | list[_Item]] = deque()
         self._append: Callable[[_Item], None] = self._queue.append
+        self._held = False  # what is put is collected, for one transaction
         self._token = trio.lowlevel.current_trio_token()
         self._flusher: trio.lowlevel.Task | None = None
         self._failure: BaseException | None = None
@@ -145,12 +146,20 @@ class Committer:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is put in this block goes into one transaction. There must be no await in it."""
+        """What is put in this block goes into one transaction. There must be no await in it.
+
+        In a block inside another one, it goes into that one's.
+        """
+        if self._held:
+            yield
+            return
         held: list[_Item] = []
         self._append = held.append
+        self._held = True
         try:
             yield
         finally:
+            self._held = False
             self._append = self._queue.append
             self._queue.append(held)
             self.kick()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from durable_trio._engine import inputs
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.ids import id_of_key
 from durable_trio._engine.reader import status_codes
 from durable_trio._errors import InputError, RunNotFound
@@ -70,6 +71,8 @@ def _forget(engine: Engine, deletions: Sequence[Write]) -> None:
     engine.going |= keys
     for write in deletions:
         engine.committer.put_write(write)
+    if ARMED and deletions:
+        failpoint("delete.put")
     engine.committer.when_durable(partial(engine.going.difference_update, keys))
 
 

@@ -114,11 +114,6 @@ class PostOffice:
         if self.changed is not None:
             self.changed.add(key)
 
-    def parked(self, key: bytes) -> RunState | None:
-        """The object of a parked run, if anybody holds it."""
-        self._note(key)  # it may be about to be changed
-        return self._parked.get(key)
-
     def held(self) -> list[RunState]:
         """The parked runs that somebody holds."""
         return list(self._parked.values())
@@ -191,8 +186,8 @@ class PostOffice:
             failpoint("timer.fire")
         if stored is not None and (stored.error is not None or key in engine.touched):
             stored = None
+        run = self._parked.get(key) if self._parked else None  # first: see ``held_and_stored``
         known = self._known(key, stored)
-        run = self._parked.get(key) if self._parked else None
         live = None if known is None else engine.live.get(known.header.id)
         if live is not None and live.status == "waiting":
             # Its start is on disk, and who waits for that is not told yet.
@@ -222,7 +217,7 @@ class PostOffice:
             return
         self._rouse(run)
         run.seq = -1
-        run.kept = kept(self._engine, stored)
+        run.kept = kept(stored, self._engine.admission.queued)
         if stored.rows:
             # Without waiting for the commit: until its wait is over, which is a record, it does nothing that
             # a crash would have it do again.
@@ -267,11 +262,28 @@ class PostOffice:
         run = engine.live.get(run_id)
         if run is not None:
             return run
-        stored = engine.reader.load(run_id, with_rows=False)
-        run = engine.live.get(run_id) or self.parked(stored.run)
+        run, stored = self.held_and_stored(run_id)
         if run is None and stored.status < FIRST_ENDED_CODE:
             run = self.recall(stored)
         return None if run is None or run.ended is not None else run
+
+    def held_and_stored(self, run_id: str) -> tuple[RunState | None, Stored]:
+        """The object of a run that is not live, if it is parked and has one; and how it is stored.
+
+        In this order: as long as something of a run is on its way to the disk, it has an object. Who reads
+        first may find it as it was before the writer wrote that, and then no object, since that was written:
+        and would go on from a status that it does not have any more.
+
+        Raises:
+            RunNotFound: there is no such run.
+        """
+        reader = self._engine.reader
+        key = reader.find(run_id)
+        held = None
+        if key is not None:
+            self._note(key)  # it may be about to be changed
+            held = self._parked.get(key)
+        return held, reader.load(run_id, with_rows=False)
 
     # -- messages ------------------------------------------------------------------------------------
 

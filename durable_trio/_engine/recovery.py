@@ -46,7 +46,7 @@ _TAKEN_UP = tuple(
 async def recover(engine: Engine) -> None:
     """Queue every run that has not ended, those that had begun first."""
     after: bytes | None = None
-    children: list[RunState] = []
+    found: list[RunState] = []
     while True:
         after, page = await engine.reader.call(_headers, engine, after)
         if after is None:
@@ -56,22 +56,35 @@ async def recover(engine: Engine) -> None:
             if run is not None and run.status == "blocked":
                 _end_if_cancelled(engine, run)
             elif run is not None and run.status in ("pending", "compensating"):
-                run.kept = kept(engine, stored)
-                if run.header.parent is not None:
-                    children.append(run)
-                else:
-                    engine.admission.queue(run)
+                run.kept = kept(stored, len(found))
+                found.append(run)
     await _block_waiting(engine)
     await engine.committer.durable()  # who is blocked shows in a list from the start
-    for run in children:
-        engine.admission.enter(run)  # never refused
-        engine.take_up(run)
     if engine.requests is not None:
         await engine.requests.begin()
-    engine.admit()
+    _admit(engine, found)
     engine.timers.begin()
     if ARMED:
         failpoint("recover.end")
+
+
+def _admit(engine: Engine, found: list[RunState]) -> None:
+    """Take up the families, and the others as there are places."""
+    parents = {run.header.parent for run in found}
+    children = []
+    for run in found:
+        if run.header.parent is not None:
+            children.append(run)
+        elif run.begun and run.id in parents:
+            # It had a place. If it waited for one behind its child, which waits for it, both would for ever.
+            engine.admission.enter(run, anyway=True)
+            engine.take_up(run)
+        else:
+            engine.admission.queue(run)
+    for run in children:
+        engine.admission.enter(run)  # never refused
+        engine.take_up(run)
+    engine.admit()
 
 
 def _headers(engine: Engine, after: bytes | None) -> tuple[bytes | None, list[Stored]]:
@@ -248,9 +261,9 @@ def _timer_ahead(run: RunState, journal: Journal) -> int | None:
     return milliseconds(due) if due > now else None
 
 
-def kept(engine: Engine, stored: Stored) -> Stored | None:
+def kept(stored: Stored, waiting: int) -> Stored | None:
     """What was read of a run ahead of its turn, if it was all, and not too many others wait for theirs."""
-    return None if stored.messages is None or engine.admission.queued >= _MOST_KEPT else stored
+    return None if stored.messages is None or waiting >= _MOST_KEPT else stored
 
 
 def go_on_from(
@@ -300,7 +313,11 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.stopped = True
         run.undoes = cancel.compensate
         run.reason = cancel.reason
-    elif run.header.parent is not None and (above := _cancel_of(engine, run.header.parent)) is not None:
+    elif (
+        run.header.parent is not None
+        and journal.retried is None  # else it was there to be cancelled, or was retried in spite of that
+        and (above := _cancel_of(engine, run.header.parent)) is not None
+    ):
         # A crash came between the parent's cancellation and this run's.
         run.stopped = True
         run.undoes = above.compensate

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from durable_trio._engine import cancelling, forgetting, messages, starting, steering
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.calls import age_of, pack_error, pack_value, unpack_call
 from durable_trio._errors import (
     DurableError,
@@ -138,6 +139,8 @@ class Requests:
 
     async def _take_up(self, key: bytes, payload: bytes | None) -> None:
         engine = self._engine
+        if ARMED:
+            failpoint("request.taken")
         try:
             operation, arguments = _decoded(engine, payload)
         except Exception as error:  # noqa: BLE001 - the client is told
@@ -179,6 +182,8 @@ class Requests:
                     _logger.exception("a request of another process failed unexpectedly")
                 reply = pack_error(codec, error)
             engine.committer.put_answer(Answer(key, reply))
+        if ARMED:
+            failpoint("request.put")
 
     async def _sweep(self) -> None:
         """Remove the replies of clients that have gone."""

@@ -110,19 +110,19 @@ def start_child(
 def existing(engine: Engine, run_id: str) -> RunState | None:
     """The run with this id, in whatever state it is."""
     run = engine.live.get(run_id)
-    if run is None:
-        key = engine.reader.find(run_id)
-        if key is not None:
-            try:
-                run = engine.post.parked(key) or ended_run(engine, run_id)
-            except RunNotFound:
-                return None  # an id of the user's own that looks like one of ours
+    if run is None and engine.reader.find(run_id) is not None:
+        try:
+            run = ended_run(engine, run_id)
+        except RunNotFound:
+            return None  # an id of the user's own that looks like one of ours
     return run
 
 
 def ended_run(engine: Engine, run_id: str) -> RunState:
     """A run that has ended or is parked, as far as its handle needs it; the rest stays in the store."""
-    stored = engine.reader.load(run_id, with_rows=False)
+    held, stored = engine.post.held_and_stored(run_id)
+    if held is not None:
+        return held
     if stored.status < FIRST_ENDED_CODE:
         return engine.post.recall(stored)
     header = engine.codec.decode_header(stored.header)

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from durable_trio._definition.plan import Plan
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger
 from durable_trio._engine.forgetting import stored_now
 from durable_trio._engine.handle import Run
@@ -66,6 +67,8 @@ async def retry(engine: Engine, run_id: str, from_step: str | None, visit: int |
         engine.check_open()
         run = retry_now(engine, run_id, from_step, visit)
         await engine.committer.durable()
+        if ARMED:
+            failpoint("retry.durable")
         return Run(engine, run, created=False)
 
 
@@ -97,6 +100,8 @@ def retry_now(
     run.status = "running" if admitted else "pending"
     engine.live[run_id] = run
     engine.committer.put(run, (engine.codec.encode(act),), STATUS_CODES[run.status])
+    if ARMED:
+        failpoint("retry.put")
     if admitted:
         # No body may run for what a crash would take back: on the disk, the run has ended until then.
         engine.committer.when_durable(run.begin)
@@ -156,6 +161,8 @@ async def fork(engine: Engine, run_id: str, from_step: str, id: str | None, visi
     async with engine.steering:
         run, created = (await fork_for(engine, run_id, from_step, id, visit))()
         await engine.committer.durable()
+        if ARMED:
+            failpoint("fork.durable")
         return Run(engine, run, created=created)
 
 
@@ -223,8 +230,11 @@ def _fork_now(
     admitted = engine.admission.enter(run)
     run.status = "running" if admitted else "pending"
     engine.live[new_id] = run
-    engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
-    _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
+    with engine.committer.together():  # who asks again is given the fork, and would not note it any more
+        engine.committer.put(run, encoded, STATUS_CODES[run.status], encoded_header, alias)
+        _note(engine, stored, engine.codec.encode(ForkMade(new_id, path, number, now)))
+    if ARMED:
+        failpoint("fork.put")
     if admitted:
         engine.committer.when_durable(run.begin)
     else:
@@ -316,6 +326,8 @@ def pause_now(engine: Engine, run: RunState) -> bool:
     else:
         engine.admission.discard(run)
         engine.post.set_aside(run, record)
+    if ARMED:
+        failpoint("pause.put")
     return True
 
 
@@ -343,6 +355,8 @@ def resume_now(engine: Engine, run: RunState) -> bool:
     else:
         engine.admission.discard(run)
         engine.post.wake(run, record)
+    if ARMED:
+        failpoint("resume.put")
     return True
 
 

@@ -15,6 +15,7 @@ tie       ... which return in the very moment in which they are cancelled
 hang      waits longer than its timeout
 goto:n    (goto:checks:3) jumps there while the visit's number is below 3; then ok
 finish    finishes the run
+until:n   raises until the run was let go on n times
 ========= =====================================================================================
 
 What a body asks for before that is written in front of the act (see ``asking``): ``"sleep:5+raise:1"``.
@@ -27,7 +28,7 @@ import random
 import time
 import uuid
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ from durable_trio import CurrentStep, Err, Finish, Goto, Ok, step_info
 
 from .asking import Asker
 from .effects import Effects
+from .model import Line
 from .values import digest, sample
 
 _LONG = 60.0  # seconds; nobody waits for it to pass
@@ -63,6 +65,24 @@ class Send(NamedTuple):
     after: float = 0.0
 
 
+class Steers(NamedTuple):
+    """What is done to a run from outside.
+
+    Attributes:
+        retries: when it has failed, it is let go on; from these steps, or (None) from the one that failed.
+        forks: when it has ended, a fork is made of it from each of these steps.
+        pause: kind and step's name of the line of the journal at which it is paused, and then resumed.
+        goes: it is deleted in the end.
+        asks: all that can be is asked for from another process.
+    """
+
+    retries: tuple[str | None, ...] = ()
+    forks: tuple[str, ...] = ()
+    pause: tuple[str, str] | None = None
+    goes: bool = False
+    asks: bool = False
+
+
 class RunSpec(NamedTuple):
     """A run of a scenario.
 
@@ -74,6 +94,7 @@ class RunSpec(NamedTuple):
         undo: what it did is undone then.
         at: so many milliseconds after it is asked for, it may begin.
         sends: what is sent to it, in order.
+        steers: what else is done to it.
     """
 
     id: str
@@ -85,6 +106,7 @@ class RunSpec(NamedTuple):
     undo: bool = False
     at: float | None = None
     sends: tuple[Send, ...] = ()
+    steers: Steers = Steers()
 
     @property
     def input(self) -> dict[str, Any]:
@@ -100,12 +122,14 @@ class Stage:
     runs: dict[str, RunSpec]
     fuses: dict[str, trio.Event]
     names: dict[str, str]  # a child's id to its name in the scenario
+    eras: Counter[str]  # how often a run was let go on
 
-    def set(self, effects: Effects, runs: dict[str, RunSpec]) -> None:
+    def set(self, effects: Effects, runs: dict[str, RunSpec], before: tuple[Line, ...] = ()) -> None:
         self.effects = effects
         self.runs = runs
         self.fuses = defaultdict(trio.Event)
         self.names = {}
+        self.eras = Counter(line.run for line in before if line.kind == "era")
 
     def spec_of(self, run: str, ctx: Any) -> RunSpec:
         """What a run is; a child is known by the name in its input."""
@@ -131,7 +155,7 @@ class Scene:
         self.rng = random.Random(f"{run.seed}/{where}/{self.info.attempt}")
         *self.asks, act = self._script(run).split("+")
         self.act, _, self.detail = act.partition(":")
-        if self.detail.isdigit() and self.info.attempt > int(self.detail):
+        if self.act != "until" and self.detail.isdigit() and self.info.attempt > int(self.detail):
             self.act = "ok"
         value = more = None
         # Reading a container out of a context is not free of consequences, so half of the bodies do not.
@@ -154,6 +178,8 @@ class Scene:
     def end(self, ctx: Any) -> Any:
         """Return, raise or jump, as the script says, once the waiting is done."""
         info = self.info
+        if self.act == "until":
+            self.act = "raise" if stage.eras[info.run_id] < int(self.detail) else "ok"
         match self.act:
             case "raise":
                 message = f"mishap {self.nonce}"

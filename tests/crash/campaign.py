@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from durable_trio._engine._failpoints import NAMES
 
-from . import bugs, flow_bugs  # noqa: F401 - they register their bugs
+from . import bugs, flow_bugs, steering_bugs  # noqa: F401 - they register their bugs
 from .faults import Fault
 from .pool import Pool
 from .runner import Job
@@ -23,7 +23,7 @@ _ALL = tuple(SCENARIOS)
 LINE_KINDS = (
     "open", "enter", "return", "raise", "err", "cancelled", "into-enter", "into-return",
     "ack-start", "ack-result", "ack-cancel", "wait", "got", "asked", "child", "send", "ack-send",
-    "undo-enter", "undo-return", "undo-raise",
+    "undo-enter", "undo-return", "undo-raise", "era", "retried", "forked", "paused", "resume", "deleted",
 )  # fmt: skip
 _ON_RECOVERY = "recover.run"
 # Scenarios with a changed definition, and between which lines all of their runs have something recorded.

@@ -56,6 +56,8 @@ def _check_entry(evidence: Evidence, execution: Execution, findings: Findings) -
         _check_due(after, enter, findings)
     if not tree.sync or not evidence.is_sound(run, boot):
         return
+    if after is None and evidence.may_be_gone(run, boot):
+        return
     if not findings.expect(
         after is not None,
         5,
@@ -221,7 +223,7 @@ def _check_values(evidence: Evidence, dump: RunDump, findings: Findings) -> None
         enter = execution.enter
         made[enter.path, enter.visit, enter.attempt].append(execution)
     tree = evidence.tree(dump.id)
-    for done in dump.done.values():
+    for done in dump.own_done:
         node = tree.find(done.path)
         if not findings.expect(
             node is not None, 2, dump.id, done.path, "the workflow has no such path", done

@@ -33,7 +33,8 @@ def check_store(evidence: Evidence, findings: Findings) -> None:
             _check_records(boot, run, findings)
         for run in before.runs.values():
             if run.error is None and evidence.is_sound(run.id, boot):
-                _check_history(boot, run, dump.runs.get(run.id), findings)
+                is_going = evidence.may_be_gone(run.raw, boot)
+                _check_history(boot, run, dump.runs.get(run.id), is_going, findings)
         before = dump
 
 
@@ -60,17 +61,17 @@ def _check_records(boot: int, run: RunDump, findings: Findings) -> None:
             ended = record
 
 
-def _check_history(boot: int, old: RunDump, new: RunDump | None, findings: Findings) -> None:
+def _check_history(boot: int, old: RunDump, new: RunDump | None, is_going: bool, findings: Findings) -> None:
     what = f"between the ends of boots {boot - 1} and {boot}"
-    if not findings.expect(new is not None, 1, old.id, "", f"the run vanished {what}", old.records[-1:]):
+    if new is None:
+        findings.expect(is_going, 1, old.id, "", f"the run vanished {what}", old.records[-1:])
         return
-    assert new is not None
     for number, row in enumerate(old.rows):
         now = new.rows[number] if number < len(new.rows) else None
         findings.expect(row == now, 3, old.id, "", f"row {number} of its journal changed {what}", row, now)
     findings.expect(old.input == new.input, 3, old.id, "", f"its input changed {what}", old.input, new.input)
     if old.ended is not None:
-        same = (old.ended, old.status, len(old.rows)) == (new.ended, new.status, len(new.rows))
+        same = (old.ended, old.status, len(old.records)) == (new.ended, new.status, len(new.records))
         findings.expect(
             same,
             19,
@@ -117,8 +118,10 @@ def _check_index(boot: int, dump: Dump, findings: Findings, evidence: Evidence) 
             key,
         )
         if run.records:
-            findings.expect(  # a run that waited is pending again when it is woken
-                found[1] != "pending" or (ended is None and (not run.top or bool(run.of(Waiting)))),
+            # One that waited is pending again when it is woken; so is one that was paused or retried.
+            may_be_pending = run.was_paused or run.inherited or bool(run.of(Waiting))
+            findings.expect(
+                found[1] != "pending" or (ended is None and (not run.top or may_be_pending)),
                 21,
                 run_id,
                 "",

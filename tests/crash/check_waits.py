@@ -262,7 +262,8 @@ def _check_keys(evidence: Evidence, findings: Findings) -> None:
     keys: dict[tuple[str, str, int], Line] = {}
     items: dict[tuple[str, str, int], Line] = {}
     owners: dict[str, Line] = {}
-    for line in evidence.episode.lines:
+    # A run that was retried has the keys that it had.
+    for line in evidence.raw_lines:
         place = (line.run, line.path, line.visit)
         if line.kind == "item":
             first = items.setdefault(place, line)

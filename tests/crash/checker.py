@@ -39,10 +39,12 @@ from .check_children import check_children
 from .check_endings import check_endings
 from .check_mail import check_mail
 from .check_process import check_process
+from .check_steered import check_steered
 from .check_steps import check_steps
 from .check_store import check_store
 from .check_undo import check_undo
 from .check_waits import check_waits
+from .eras import episode_in_eras
 from .evidence import Evidence
 from .model import Episode, Findings
 
@@ -50,7 +52,14 @@ INVARIANTS = tuple(range(1, 26))
 
 Room = Callable[[Evidence, Findings], None]
 
-BASIC: tuple[Room, ...] = (check_store, check_steps, check_blocks, check_endings, check_process)
+BASIC: tuple[Room, ...] = (
+    check_store,
+    check_steps,
+    check_blocks,
+    check_endings,
+    check_process,
+    check_steered,
+)
 """What goes for every journal of effects."""
 
 ROOMS: tuple[Room, ...] = (*BASIC, check_waits, check_mail, check_undo, check_children)
@@ -60,7 +69,7 @@ ROOMS: tuple[Room, ...] = (*BASIC, check_waits, check_mail, check_undo, check_ch
 def check(episode: Episode, rooms: tuple[Room, ...] = ROOMS) -> Findings:
     """All that contradicts an invariant, and how often each was looked at."""
     findings = Findings()
-    evidence = Evidence(episode)
+    evidence = Evidence(episode_in_eras(episode), episode.lines)
     for room in rooms:
         room(evidence, findings)
     return findings

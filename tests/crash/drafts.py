@@ -143,6 +143,7 @@ class Draft:
                 self.input[run],
                 self.result[run] if boot else None,
                 self.unreadable.get(run) if boot >= self.damaged.get(run, 0) else None,
+                raw=run,
             )
             for run, records in self.records[boot].items()
         }

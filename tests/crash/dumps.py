@@ -7,7 +7,8 @@ the locks of the dead in it, and nothing that a reader's opening would have mend
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import lmdb
@@ -26,15 +27,17 @@ from durable_trio._definition.nodes import (
 from durable_trio._definition.nodes import Node as PlanNode
 from durable_trio._definition.plan import compile_plan
 from durable_trio._definition.workflow import Workflow
-from durable_trio._engine.reader import Reader
-from durable_trio._info import STATUS_NAMES, RunInfo
+from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo
 from durable_trio._snapshot import records as stored_records
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import KIND_NAMES, NODE_STATUS_NAMES
 from durable_trio._snapshot.types import TypeRegistry
+from durable_trio._snapshot.view import run_info
+from durable_trio._store.base import Stored
 from durable_trio._store.lmdb import LmdbStore, open_lmdb
 
 from . import model
+from .eras import era_id, eras, index_in_eras, renumbered
 from .model import Attempt, Cancel, Done, Dump, Ended, Index, Node, Record, RunDump, Tree
 from .values import Address, Colour, Parcel, digest, own
 
@@ -59,7 +62,8 @@ def read(database: Path) -> Dump:
         return Dump(error=f"{type(error).__name__}: {error}")
     try:
         index = _index(database, store)
-        return Dump({run.id: run for run in _runs(store, index)}, index)
+        runs = {run.id: run for run in _runs(store, index)}
+        return Dump(runs, index_in_eras(index, runs))
     except StoreError as error:
         return Dump(error=f"{type(error).__name__}: {error}")
     finally:
@@ -67,31 +71,51 @@ def read(database: Path) -> Dump:
 
 
 def _runs(store: LmdbStore, index: Index) -> Iterator[RunDump]:
-    reader = Reader(store, _CODEC)
     names = store.workflow_names()
     timers = store.timers(limit=1_000_000)
     for key, (run_id, number) in index.runs.items():
         try:
             stored = store.load(bytes.fromhex(key))
             assert stored is not None
-            header = _CODEC.decode_header(stored.header)
-            info = reader.info(stored, with_steps=True)
-            yield RunDump(
-                run_id,
-                names[number],
-                info.status,
-                tuple(stored.rows),
-                tuple(_records(_CODEC.decode_rows(stored.rows), info)),
-                digest(header.input),
-                digest(info.result if info.status == "completed" else info.error),
-                None,
-                header.parent,
-                header.at,
-                tuple(_letters(store, bytes.fromhex(key))),
-                tuple(instant for instant, run in timers if run.hex() == key),
-            )
+            letters = tuple(_letters(store, bytes.fromhex(key)))
+            due = tuple(instant for instant, run in timers if run.hex() == key)
+            yield from _in_eras(stored, RunDump(run_id, names[number], "", letters=letters, timers=due))
         except StoreError as error:
-            yield RunDump(run_id, names.get(number, "?"), "?", error=f"{type(error).__name__}: {error}")
+            yield RunDump(
+                run_id, names.get(number, "?"), "?", error=f"{type(error).__name__}: {error}", raw=run_id
+            )
+
+
+def _in_eras(found: Stored, run: RunDump) -> Iterator[RunDump]:
+    """A run's eras; letters and timers are the last one's."""
+    header = _CODEC.decode_header(found.header)
+    every = eras(_CODEC.decode_rows(found.rows))
+    for number, era in enumerate(every):
+        is_last = number == len(every) - 1
+        code = found.status if is_last else STATUS_CODES["failed"]
+        info = run_info(header, era.so_far, code, with_steps=True)
+        records = _records(era.records, info)
+        yield run._replace(
+            id=era_id(header.id, number),
+            status=info.status,
+            rows=() if number else tuple(found.rows),
+            records=tuple(renumbered(record, era.superseded) for record in records),
+            input=digest(header.input),
+            result=digest(info.result if info.status == "completed" else info.error),
+            parent=header.parent,
+            at=header.at,
+            letters=run.letters if is_last else (),
+            timers=run.timers if is_last else (),
+            raw=header.id,
+            era=number,
+            inherited=era.inherited,
+            superseded=era.superseded,
+            paused=era.paused,
+            was_paused=era.was_paused,
+            fork=None if era.fork is None else era.fork.run,
+            point="" if era.fork is None else era.fork.path,
+            forks=era.forks,
+        )
 
 
 def _letters(store: LmdbStore, key: bytes) -> Iterator[model.Letter]:
@@ -101,7 +125,7 @@ def _letters(store: LmdbStore, key: bytes) -> Iterator[model.Letter]:
         yield model.Letter(number, kind, message.name, digest(message.payload))
 
 
-def _records(found: list[stored_records.Record], info: RunInfo) -> Iterator[Record]:
+def _records(found: Sequence[stored_records.Record], info: RunInfo) -> Iterator[Record]:
     """The records, with identities in place of values: those that the public view shows for them."""
     shown = {(step.path, step.visit): step for step in info.steps}
     for record in found:
@@ -183,7 +207,9 @@ def _index(database: Path, store: LmdbStore) -> Index:
             runs[key.hex()] = (_CODEC.decode_header(stored.header).id, stored.workflow)
         except StoreError:
             runs[key.hex()] = (names.get(key.hex(), "?"), -1)
-    counts = {(number, STATUS_NAMES[status]): count for (number, status), count in store.counts().items()}
+    counts: Counter[tuple[int, str]] = Counter()
+    for (number, code), count in store.counts().items():
+        counts[number, STATUS_NAMES[code]] += count  # a run that is paused has a code of its own
     return Index(entries, aliases, runs, {pair: count for pair, count in counts.items() if count})
 
 

@@ -35,8 +35,9 @@ class Execution(NamedTuple):
 class Evidence:
     """What the checks ask about an episode."""
 
-    def __init__(self, episode: Episode) -> None:
+    def __init__(self, episode: Episode, raw_lines: list[Line]) -> None:
         self.episode = episode
+        self.raw_lines = raw_lines  # as they were written, not in eras
         executions = _executions(episode.lines)
         self.executions = [e for e in executions if not e.enter.kind.startswith(_UNDO)]
         self.undoings = [e for e in executions if e.enter.kind.startswith(_UNDO)]  # the compensations'
@@ -74,6 +75,11 @@ class Evidence:
     def is_sound(self, run: str, boot: int) -> bool:
         """Whether nobody had damaged the run's record by then."""
         return boot < self.episode.damaged.get(run, boot + 1)
+
+    def may_be_gone(self, run: str, boot: int) -> bool:
+        """Whether somebody had asked by then for the run to be deleted."""
+        raw = run.partition("~")[0]
+        return boot >= self.episode.going.get(raw, boot + 1)
 
     def died(self, boot: int) -> bool:
         """Whether the boot did not come to its end."""

@@ -79,6 +79,7 @@ class FlowDraft(Draft):
                 None if is_kid else self.at,
                 () if is_kid else tuple(self.letters[boot]),
                 () if is_kid or boot else self.timers,
+                run,
             )
         return Dump(runs, self.index[boot] if boot in self.index else Dump().index)
 

@@ -21,7 +21,8 @@ class Line(NamedTuple):
     ``child`` (``value``: the id, ``more``: the ref); ``asked`` of the function of a branch, a map or a sleep;
     ``key`` (an idempotency key); ``ack-start``, ``ack-result``, ``ack-cancel``, ``ack-refused`` of a caller;
     ``send``, then ``ack-send`` of who sends a message (``more``: kind and name); ``sigterm``, ``drained``;
-    ``fault`` of a system call.
+    ``fault`` of a system call; ``era`` (a failed run goes on), ``retried``, ``forked`` (``more``: of which
+    run), ``paused``, ``resume`` (about to be), ``delete`` (about to be), ``deleted``.
     """
 
     number: int
@@ -173,6 +174,15 @@ class RunDump(NamedTuple):
     at: float | None = None  # when it may begin, seconds since the epoch
     letters: tuple[Letter, ...] = ()
     timers: tuple[int, ...] = ()  # milliseconds since the epoch
+    raw: str = ""  # the run's own id, of which ``id`` names an era (see ``eras``)
+    era: int = 0
+    inherited: int = 0  # so many of the records are from before the era, or from another run
+    superseded: Mapping[str, frozenset[int]] = MappingProxyType({})
+    paused: bool = False
+    was_paused: bool = False
+    fork: str | None = None  # the id of the run that it is a fork of,
+    point: str = ""  # and where it goes on: a node at the top level
+    forks: tuple[str, ...] = ()  # of those that were made of it
 
     def of(self, kind: type[R]) -> list[R]:
         """Its records of one kind, in order."""
@@ -182,6 +192,11 @@ class RunDump(NamedTuple):
     def done(self) -> dict[tuple[str, int], Done]:
         """The outcomes by path and visit."""
         return {(record.path, record.visit): record for record in self.records if isinstance(record, Done)}
+
+    @property
+    def own_done(self) -> list[Done]:
+        """The outcomes that are its own."""
+        return [record for record in self.records[self.inherited :] if isinstance(record, Done)]
 
     @property
     def top(self) -> list[Done]:
@@ -313,7 +328,7 @@ class Expected(NamedTuple):
 class Episode(NamedTuple):
     """Everything that is known of one episode; ``dumps[b]`` is the store after boot ``b``.
 
-    ``damaged`` maps a run to the first boot that found its record damaged.
+    ``damaged`` maps a run to the first boot that found its record damaged. Runs are in eras (see ``eras``).
     """
 
     trees: dict[str, Tree]
@@ -323,6 +338,7 @@ class Episode(NamedTuple):
     dumps: list[Dump]
     damaged: Mapping[str, int] = MappingProxyType({})
     faults: Mapping[int, Dump] = MappingProxyType({})  # by boot: the store as the fault found it
+    going: Mapping[str, int] = MappingProxyType({})  # the runs that were deleted, by the boot that began it
 
     def before(self, boot: int) -> Dump:
         """What was on the disk when a boot began."""

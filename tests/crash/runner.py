@@ -20,7 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import bugs, damage, flow_bugs  # noqa: F401 - they register their bugs
+from . import bugs, damage, flow_bugs, steering_bugs  # noqa: F401 - they register their bugs
 from .bodies import RunSpec
 from .checker import check
 from .dumps import dump, read, tree_of
@@ -122,10 +122,11 @@ def run_episode(job: Job, folder: Path) -> Report:
     }
     runs = {run.id: Expected(run.workflow, run.ends, digest(run.input)) for run in scenario.runs}
     for found in dumps:
-        children = [run for run in found.runs.values() if run.parent is not None]
-        runs.update((run.id, Expected(run.workflow, is_child=True)) for run in children)
+        others = [run for run in found.runs.values() if run.parent is not None or run.fork is not None]
+        runs.update((run.raw, Expected(run.workflow, is_child=True)) for run in others)
     lines = read_lines(journal)
-    findings = check(Episode(_TREES, runs, boots, lines, dumps, damaged, faults))
+    going = {line.run: line.boot for line in reversed(lines) if line.kind == "delete"}
+    findings = check(Episode(_TREES, runs, boots, lines, dumps, damaged, faults, going))
     passed = _passed(journal, lines)
     violations = [(violation.invariant, str(violation)) for violation in findings.violations]
     if violations:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from durable_trio import Retry, Workflow
 
 from . import flows
-from .bodies import RunSpec, decide, decide_plainly, play, play_plainly
+from .bodies import RunSpec, Send, Steers, decide, decide_plainly, play, play_plainly
 
 
 def _quickly(attempts: int = 4, base: float = 0.002, **options: Any) -> Retry:
@@ -189,7 +189,37 @@ _cancelled_runs = (
     RunSpec("at_start", "quorum", 7, {"ann": "slow"}, _MAYBE, ("ack-start", "")),
 )
 
+_steered_runs = (
+    RunSpec("again", "tries", 51, {"last": "until:2"}, steers=Steers((None, None))),
+    RunSpec("back", "order", 52, {"charge": "until:2", "box": "err:1"}, steers=Steers(("charge", "checks"))),
+    RunSpec("block", "race", 53, {"van": "until:1", "idle": "ok", "stubborn": "ok"}, steers=Steers((None,))),
+    RunSpec("forked", "order", 54, {}, steers=Steers(forks=("charge", "notify", "open"))),
+    RunSpec("held", "tries", 55, {"patient": "raise:1"}, steers=Steers(pause=("enter", "flaky"))),
+    RunSpec(
+        "parked",
+        "crowd",
+        56,
+        {"fork_door": "b"},
+        _MAYBE,
+        ("enter", "shut"),
+        steers=Steers(asks=True),
+        sends=(Send("talk", ("ack-start", "")), Send("talk", ("enter", "reply"), after=3)),
+    ),
+    RunSpec("asked", "tries", 57, {"plainly": "until:1"}, steers=Steers((None,), asks=True)),
+    RunSpec("gone", "tries", 58, {}, steers=Steers(goes=True)),
+    RunSpec("asked_away", "tries", 59, {"this": "err:1"}, steers=Steers(goes=True, asks=True)),
+    RunSpec(
+        "told_so",
+        "story",
+        60,
+        {"think": "sleep:2+ok", "fork": "a"},
+        steers=Steers(asks=True),
+        sends=(Send("paid", ("ack-start", "")), Send("note", ("enter", "left"), after=1)),
+    ),
+)
+
 SCENARIOS: dict[str, Scenario] = {
+    "steered": Scenario(_steered_runs),
     "order": Scenario(_order_runs),
     "race": Scenario(_race_runs),
     "quorum": Scenario(_quorum_runs),

@@ -43,6 +43,7 @@ class Senders:
         self._changed: dict[str, trio.Event] = defaultdict(trio.Event)
         self._sent: set[tuple[str, int]] = set()
         self._begun: set[str] = set()
+        self.client: Any = None  # by way of which to send to those that are asked for so
         self._engine: Engine
         self._nursery: trio.Nursery | None = None
         for line in lines:
@@ -97,13 +98,14 @@ class Senders:
         """Send it; whether this is to be left at that."""
         payload = _payload(send)
         more = [send.kind, send.name, number]
+        face = self.client if run in self._specs and self._specs[run].steers.asks else self._engine
         whole = digest(payload)
         self._effects.write("send", run, value=whole, more=more)
         try:
             if send.kind == "event":
-                await self._engine.send_event(run, send.name, payload)
+                await face.send_event(run, send.name, payload)
             else:
-                await self._engine.provide_input(run, send.name, payload)
+                await face.provide_input(run, send.name, payload)
         except InputError:
             self._effects.write("refused", run, value=whole, more=more)
             return send.kind == "event"

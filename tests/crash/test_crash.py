@@ -25,7 +25,7 @@ from .runner import Job
 from .scenarios import SCENARIOS
 
 _ALL = tuple(SCENARIOS)
-_FLOWS = ("story", "crowd", "trip", "family")  # those that wait, choose, undo, and start others
+_FLOWS = ("story", "crowd", "trip", "family", "steered")  # those that wait, choose, undo, start others ...
 _PLAIN = ("order", "race", "quorum", "tries", "cancel", "lax")
 
 

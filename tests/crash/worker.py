@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import trio
 
 from durable_trio import (
+    Client,
     DurableError,
     Engine,
     EngineClosed,
     RunCancelled,
     RunFailed,
     StoreError,
+    open_client,
     open_engine,
 )
 
@@ -27,6 +30,7 @@ from .effects import Effects
 from .model import Line
 from .scenarios import CHANGED, SCENARIOS, WORKFLOWS
 from .senders import Senders
+from .steerers import Steerer, tell_of_eras
 from .values import Address, Colour, Parcel, digest
 
 STORE_ERROR = 3  # the exit status of a life that the store ended
@@ -63,10 +67,12 @@ def live(life: Life, effects: Effects) -> int:
 async def _main(life: Life, effects: Effects) -> None:
     scenario = SCENARIOS[life.scenario]
     specs = {run.id: run for run in (*scenario.runs, *scenario.children)}
-    runs = {run.id: run for run in scenario.runs}
-    stage.set(effects, specs)
+    going = {line.run for line in life.before if line.kind == "delete"}
+    runs = {run.id: run for run in scenario.runs if run.id not in going}
+    stage.set(effects, specs, life.before)
+    tell_of_eras(effects)
     # Before the engine is opened: a recovered run may be there at once.
-    reached = {run.id: _watch(effects, run) for run in runs.values() if run.cancel is not None}
+    reached = {run.id: _watch(effects, run.id, run.cancel) for run in runs.values() if run.cancel is not None}
     sends = any(run.sends for run in specs.values())
     senders = Senders(effects, specs, [*runs], list(life.before)) if sends else None
     workflows = (CHANGED if life.changed else WORKFLOWS).values()
@@ -81,11 +87,17 @@ async def _main(life: Life, effects: Effects) -> None:
             effects.write("open")
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_terminate, signals, engine, effects, nursery.cancel_scope)
-                if senders is not None:
-                    nursery.start_soon(senders.run, engine)
-                async with trio.open_nursery() as drivers:
+                async with AsyncExitStack() as clients, trio.open_nursery() as drivers:
+                    asks = any(run.steers.asks for run in runs.values())
+                    client = await clients.enter_async_context(_client(life, types)) if asks else None
+                    if senders is not None:
+                        senders.client = client
+                        nursery.start_soon(senders.run, engine)
                     for run in runs.values():
-                        drivers.start_soon(_drive, engine, effects, run, reached.get(run.id))
+                        face = client if run.steers.asks else engine
+                        drivers.start_soon(_drive, engine, face, effects, run, reached.get(run.id))
+                    for name in going:
+                        drivers.start_soon(_forget, engine, effects, name)
                 if scenario.children and not life.changed:
                     await _outlast_children(engine)
                 nursery.cancel_scope.cancel()
@@ -109,27 +121,43 @@ async def _terminate(signals: Any, engine: Engine, effects: Effects, scope: trio
         return
 
 
-async def _drive(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.Event | None) -> None:
+async def _forget(engine: Engine, effects: Effects, run: str) -> None:
+    """Delete what an earlier life has begun to delete."""
+    try:
+        await engine.delete(run)
+    except StoreError:
+        raise
+    except DurableError as error:
+        effects.write("ack-refused", run, value=type(error).__name__)
+    else:
+        effects.write("deleted", run)
+
+
+def _client(life: Life, types: list[type]) -> AbstractAsyncContextManager[Client]:
+    return open_client(life.database, types=types)
+
+
+async def _drive(
+    engine: Engine, face: Any, effects: Effects, spec: RunSpec, reached: trio.Event | None
+) -> None:
     """What the owner of a run does, and is told."""
+    steerer = Steerer(engine, face, effects, spec)
     async with trio.open_nursery() as nursery:
         if reached is not None:
-            nursery.start_soon(_cancel, engine, effects, spec, reached)
+            nursery.start_soon(_cancel, face, effects, spec, reached)
+        if spec.steers.pause is not None:
+            nursery.start_soon(steerer.hold_up, _watch(effects, spec.id, spec.steers.pause))
         try:
             for _ in range(2 if spec.sends or spec.at else 1):
                 at = None if spec.at is None else datetime.now(UTC) + timedelta(milliseconds=spec.at)
-                run = await engine.start(spec.workflow, spec.input, id=spec.id, at=at)
+                run = await face.start(spec.workflow, spec.input, id=spec.id, at=at)
                 effects.write("ack-start", spec.id, value=run.created)
-            status, value = "completed", None
-            try:
-                value = await run.result()
-            except RunFailed as error:
-                status, value = "failed", error.error
-            except RunCancelled as error:
-                status, value = "cancelled", error.reason
-            effects.write("ack-result", spec.id, value=status, more=digest(value))
-            info = await engine.get(spec.id)
-            shown = info.result if info.status == "completed" else info.error
-            effects.write("ack-result", spec.id, value=info.status, more=digest(shown))
+            if spec.steers.pause is not None:
+                await steerer.resume()
+            while run is not None:
+                status = await _see_the_end(engine, effects, spec, run)
+                run = await steerer.let_go_on() if status == "failed" else None
+            await steerer.finish()
         except StoreError as error:
             if engine.failure is not None:
                 raise
@@ -139,24 +167,40 @@ async def _drive(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.
         nursery.cancel_scope.cancel()
 
 
-def _watch(effects: Effects, spec: RunSpec) -> trio.Event:
+async def _see_the_end(engine: Engine, effects: Effects, spec: RunSpec, run: Any) -> str:
+    """What who waits for it is told, and who looks then; gives the status."""
+    status, value = "completed", None
+    try:
+        value = await run.result()
+    except RunFailed as error:
+        status, value = "failed", error.error
+    except RunCancelled as error:
+        status, value = "cancelled", error.reason
+    effects.write("ack-result", spec.id, value=status, more=digest(value))
+    info = await engine.get(spec.id)
+    shown = info.result if info.status == "completed" else info.error
+    effects.write("ack-result", spec.id, value=info.status, more=digest(shown))
+    return status
+
+
+def _watch(effects: Effects, name: str, at: tuple[str, str]) -> trio.Event:
     """An event that is set when the line is written at which the run is to be cancelled."""
     reached = trio.Event()
     token = trio.lowlevel.current_trio_token()
 
     def watch(kind: str, run: str, path: str) -> None:
-        if run == spec.id and (kind, path.rpartition("/")[2]) == spec.cancel:
+        if run == name and (kind, path.rpartition("/")[2]) == at:
             token.run_sync_soon(reached.set, idempotent=True)
 
     effects.watchers.append(watch)
     return reached
 
 
-async def _cancel(engine: Engine, effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
+async def _cancel(face: Any, effects: Effects, spec: RunSpec, reached: trio.Event) -> None:
     await reached.wait()
     with trio.CancelScope(shield=True):  # the run may be over before this has its answer
         try:
-            took_effect = await engine.cancel(spec.id, {"because": spec.id}, compensate=spec.undo)
+            took_effect = await face.cancel(spec.id, {"because": spec.id}, compensate=spec.undo)
         except DurableError as error:
             effects.write("ack-refused", spec.id, value=type(error).__name__)
         else:

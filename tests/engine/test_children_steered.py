@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import trio
-from engine_helpers import Hold
+from engine_helpers import Hold, crash_image, states
 from waiting_helpers import Wall, reaches
 
 from durable_trio import Err, Ok, RunCancelled, RunFailed, Workflow, call_workflow, open_engine
+from durable_trio._engine import parallel
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import Header
 from durable_trio._snapshot.types import TypeRegistry
@@ -213,3 +214,88 @@ async def test_a_child_that_a_crash_kept_from_its_cancellation_is_cancelled_too(
     async with open_engine(disk, workflows=[wf, child]) as engine:
         with pytest.raises(RunCancelled, match="'p', which started it, was cancelled"):
             await (await engine.start(child, id="orphan")).result()
+
+
+async def test_a_child_that_is_retried_after_its_parent_was_cancelled_goes_on_over_restarts(disk):
+    """Somebody has asked for that; the cancellation of its parent came before, and found it ended."""
+    child, hold = Child(), Hold()
+    wf = Workflow("parent")
+
+    @wf.step
+    async def call(ctx):
+        await call_workflow(child.wf)
+        await hold()
+
+    @child.wf.step
+    async def third(ctx):
+        await hold()
+
+    async with open_engine(disk, workflows=[wf, child.wf]) as engine:
+        run = await engine.start(wf, id="p")
+        await hold.reached.wait()
+        await engine.cancel("p")
+        assert (await run.wait()).status == "cancelled"
+        (info,) = await engine.list(parent="p")
+        assert info.status == "failed"
+        child.works, hold.reached = True, trio.Event()
+        await engine.retry(info.id)
+        await hold.reached.wait()
+    hold.let_go()
+    async with open_engine(disk, workflows=[wf, child.wf]) as engine:
+        assert (await (await engine.start(child.wf, id=info.id)).wait()).status == "completed"
+
+
+@pytest.mark.parametrize("max_running", [1, 9])
+@pytest.mark.parametrize("nests", [False, True])
+async def test_a_crash_between_a_branchs_failure_and_the_cancellation_of_its_siblings_child(
+    disk, tmp_path, monkeypatch, nests, max_running
+):
+    failing, hold, seen = Hold(), Hold(), []
+    wf, child = Workflow("parent"), Workflow("child")
+
+    @child.step
+    async def stay(ctx):
+        await hold()
+
+    child.step(lambda ctx: seen.append("late"), name="late", inline=True)
+
+    async def fails(ctx):
+        await failing()
+        return Err("broken")
+
+    async def calls(ctx):
+        await call_workflow(child)
+
+    with wf.parallel(name="block"):
+        wf.step(fails)
+        if nests:
+            with wf.parallel(name="inner"):
+                wf.step(calls)
+                wf.step(lambda ctx: None, name="fine", inline=True)
+        else:
+            wf.step(calls)
+    crash = []
+
+    def check_stop(self):
+        if self._collector.must_stop and not crash:
+            engine = self._run.engine
+            engine.committer.kick()
+            while "block/fails" not in states(engine.reader.get("p")):
+                pass
+            crash.append(crash_image(disk, tmp_path / "crash"))
+        original(self)
+
+    original = parallel.Block._check_stop
+    monkeypatch.setattr(parallel.Block, "_check_stop", check_stop)
+    async with open_engine(disk, workflows=[wf, child]) as engine:
+        run = await engine.start(wf, id="p")
+        await failing.reached.wait()
+        await hold.reached.wait()
+        failing.let_go()
+        assert (await run.wait()).status == "failed"
+    async with open_engine(tmp_path / "crash", workflows=[wf, child], max_running=max_running) as engine:
+        info = await (await engine.start(wf, id="p")).wait()
+        assert info.error == "broken"
+        (found,) = await engine.list(parent="p")
+        await reaches(engine, found.id, "cancelled")
+    assert failing.entered == 1

@@ -367,3 +367,30 @@ async def test_deleting_and_forking_at_the_same_time(disk, entered):
         for run in forks:
             assert (await run.result())["b"] > 0
         assert await engine.run(wf)
+
+
+async def test_no_crash_leaves_a_fork_that_the_other_run_does_not_know(disk, monkeypatch, entered):
+    """Whatever the writer takes at once: here, all that is there as soon as the fork is."""
+    wf = define(entered)
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await engine.run(wf, id="r")
+        committer, put = engine.committer, engine.committer.put
+
+        def put_and_wait(run, records, status=None, header=None, *more):
+            put(run, records, status, header, *more)
+            committer.kick()
+            while committer._queue:
+                pass
+
+        monkeypatch.setattr(committer, "put", put_and_wait)
+        batches, commit = [], engine.store.commit
+
+        def noted_commit(writes, answers=()):
+            batches.append([write.header is not None for write in writes])
+            return commit(writes, answers)
+
+        monkeypatch.setattr(engine.store, "commit", noted_commit)
+        await engine.fork("r", "b", id="f")
+    assert [sorted(batch) for batch in batches if any(batch)] == [[False, True]]
+    async with open_engine(disk, workflows=[wf]) as engine:
+        assert [act.act for act in (await engine.get("r")).history] == ["forked"]

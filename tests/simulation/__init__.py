@@ -10,7 +10,8 @@ the checker of ``tests/crash`` looks at the episode, and ``oracle`` at what that
 ``rules``     what must be replaced so that nothing but the seed decides: threads, ids, the scheduler's dice
 ``drawing``   random workflows of all kinds of nodes
 ``bodies``    what their steps do
-``clients``   who starts, cancels and writes to the runs
+``clients``   who starts, cancels and writes to the runs, some from another process
+``meddling``  who retries, forks, pauses and deletes them
 ``episode``   lives, one after the other
 ``facts``     what is on the disk, as the checkers want it
 ``oracle``    the invariants of waits, messages, children and compensations

@@ -1,6 +1,7 @@
 """Seeded bugs, on top of those of ``tests/crash``: each breaks the engine in one way for one episode.
 
-A bug that no episode finds fails its test. The last two were real: the simulation found them.
+A bug that no episode finds fails its test. Of the last ones before those of steering, two were real: the
+simulation found them.
 """
 
 from __future__ import annotations
@@ -12,20 +13,27 @@ from typing import Any, NamedTuple
 
 import trio
 
+from durable_trio import DurableError
 from durable_trio._engine import (
     children,
     committer,
     compensate,
+    forgetting,
     instep,
     items,
     postoffice,
     recovery,
+    requests,
+    steering,
     timers,
     waits,
 )
 from durable_trio._engine import run as run_module
+from durable_trio._engine.calls import pack_error, pack_value
 from durable_trio._engine.mailbox import Mailbox
+from durable_trio._snapshot.records import Resumed
 from durable_trio._snapshot.view import Journal
+from durable_trio._store.base import Answer
 
 Changes = list[tuple[Any, str, Any]]
 
@@ -245,3 +253,112 @@ def leaves_the_question_of_a_map_under_way() -> Changes:
     stuck: list[tuple[Any, str]] = []
     map_run = items._MapBlock.run
     return [(items, "_find_items", find_items), (items._MapBlock, "run", run)]
+
+
+# -- what is done to runs, and by whom -------------------------------------------------------------------
+
+
+@_bug(4, 9, 3)
+def enters_what_counts_when_a_run_is_retried() -> Changes:
+    class Forgetful(Journal):
+        def __init__(self, records: Any) -> None:
+            super().__init__(records)
+            if self.retried is not None:
+                for key in list(self.done)[:1]:
+                    del self.done[key]
+
+    return [(steering, "Journal", Forgetful)]
+
+
+@_bug(5, 1)
+def begins_a_retried_run_before_the_commit() -> Changes:
+    original = committer.Committer.when_durable
+
+    def when_durable(self: Any, callback: Callable[[], None]) -> None:
+        owner = getattr(callback, "__self__", None)
+        if isinstance(owner, run_module.RunState) and owner.journal is not None:
+            callback()
+        else:
+            original(self, callback)
+
+    return [(committer.Committer, "when_durable", when_durable)]
+
+
+@_bug(4, 2, 5)
+def takes_too_little_over_into_a_fork() -> Changes:
+    original = steering._before
+
+    def before(journal: Journal, points: list[tuple[str, int]]) -> list[Any]:
+        return original(journal, points[1:])
+
+    return [(steering, "_before", before)]
+
+
+@_bug(1)
+def enters_steps_of_paused_runs() -> Changes:
+    async def held(_self: run_module.RunState) -> None:
+        await trio.lowlevel.checkpoint()
+
+    return [(run_module.RunState, "held", held)]
+
+
+@_bug(1, 20)
+def records_no_pause() -> Changes:
+    def paused(at: float) -> Any:
+        return Resumed(at)
+
+    return [(steering, "Paused", paused)]
+
+
+@_bug(1)
+def deletes_nothing() -> Changes:
+    return [(forgetting, "_forget", lambda _engine, _deletions: None)]
+
+
+@_bug(14, 16)
+def answers_a_request_behind_its_effect() -> Changes:
+    def answer(self: requests.Requests, key: bytes, act: Any) -> None:
+        engine = self._engine
+        try:
+            reply = pack_value(engine.codec, act())
+        except DurableError as error:
+            reply = pack_error(engine.codec, error)
+        engine.committer.when_durable(lambda: engine.committer.put_answer(Answer(key, reply)))
+
+    return [(requests.Requests, "_answer", answer)]
+
+
+@_bug(1, 14)
+def answers_a_request_before_the_commit() -> Changes:
+    original = requests.Requests._answer
+
+    def answer(self: requests.Requests, key: bytes, act: Any) -> None:
+        store: Any = self._engine.store
+
+        def told() -> Any:
+            value = act()
+            store.replied[key] = pack_value(self._engine.codec, value)
+            return value
+
+        original(self, key, told)
+
+    return [(requests.Requests, "_answer", answer)]
+
+
+@_bug(22)
+def goes_on_under_a_definition_that_does_not_fit() -> Changes:
+    return [(recovery, "difference_to", lambda *_arguments: None)]
+
+
+@_bug(20)
+def blocks_what_a_longer_definition_fits() -> Changes:
+    original = recovery.difference_to
+
+    def difference_to(engine: Any, header: Any, plan: Any, journal: Any) -> str | None:
+        return (
+            "it has grown"
+            if header.fingerprint != plan.fingerprint
+            else original(engine, header, plan, journal)
+        )
+
+    return [(recovery, "difference_to", difference_to)]

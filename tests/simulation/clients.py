@@ -12,10 +12,16 @@ from typing import Any
 import trio
 
 from durable_trio import DurableError, Engine, RunBlocked, RunCancelled, RunFailed, StoreError
+from durable_trio._engine.calling import Caller
+from durable_trio._engine.client import Client
+from durable_trio._engine.reader import Reader
 from durable_trio.testing import EPOCH
 from tests.crash.values import digest
 
+from .disk import Box
 from .drawing import Cast, Run, messages_of
+from .facts import CODEC
+from .meddling import Meddler, resume
 from .world import World
 
 _PATIENCE = 2000.0  # virtual seconds after which a run has not ended that should have
@@ -29,7 +35,7 @@ class Clients:
     Args:
         world: where they live.
         cast: what is played.
-        engine: which they use.
+        engine: which they use; some of what they want they ask for from another process.
         taken: the runs that were cancelled for good; shared by all lives.
     """
 
@@ -38,6 +44,14 @@ class Clients:
         self._cast = cast
         self._engine = engine
         self._taken = taken
+        box: Any = Box(world)
+        reader = Reader(engine.store, CODEC)
+        store: Any = engine.store
+        self._client = Client(store, box, reader, Caller(box, CODEC))
+
+    def _face(self) -> Any:
+        """Whom to ask: the engine, or a client of it."""
+        return self._client if self._world.rng.random() < 0.25 else self._engine
 
     async def act(self) -> None:
         """Until all runs have ended, their children too."""
@@ -46,8 +60,11 @@ class Clients:
                 if self._world.last:
                     senders.start_soon(self._feed)
                 async with trio.open_nursery() as owners:
+                    meddler = Meddler(self._world, self._cast, self._engine, self._face)
+                    owners.start_soon(meddler.act)
                     for run in self._cast.runs:
-                        owners.start_soon(self._own, run)
+                        if run.id not in self._world.going:
+                            owners.start_soon(self._own, run)
                 while await self._unended():  # noqa: ASYNC110 - children have no owner who waits
                     await trio.sleep(3 + self._world.rng.random())
                 senders.cancel_scope.cancel()
@@ -56,15 +73,18 @@ class Clients:
         return await self._engine.list(status=_UNENDED)
 
     async def _own(self, run: Run) -> None:
-        world, engine = self._world, self._engine
+        world = self._world
         delay = run.delay - world.now()
         if delay > 0:
             await trio.sleep(delay)
+        if run.id in world.going:
+            return
         at = None
         if run.later is not None:
             at = EPOCH + timedelta(seconds=run.delay + run.later)
         try:
-            handle = await engine.start(run.workflow, run.input, id=run.id, at=at)
+            handle = await self._face().start(run.workflow, run.input, id=run.id, at=at)
+            world.started.add(run.id)
             world.write("ack-start", run.id, value=handle.created)
             async with trio.open_nursery() as others:
                 if run.cancel is not None and run.id not in self._taken:
@@ -78,7 +98,7 @@ class Clients:
         except BaseExceptionGroup as group:
             refused, rest = group.split(DurableError)
             if rest is not None:
-                raise
+                raise rest from None  # a cancellation, and not what it came together with
             self._refused(run.id, refused)
 
     def _refused(self, run: str, error: object) -> None:
@@ -94,6 +114,8 @@ class Clients:
             told = ("cancelled", digest(error.reason))
         self._world.write("told", run.id, value=told[0], more=told[1])
         info = await self._engine.get(run.id)
+        if info.finished_at is None:
+            return  # it was let go on
         shown = digest(info.result if info.status == "completed" else info.error)
         self._world.write("ack-result", run.id, value=info.status, more=shown)
 
@@ -103,7 +125,7 @@ class Clients:
         at, undo = run.cancel
         await trio.sleep(max(at - world.now(), 0.0))
         try:
-            took_effect = await self._engine.cancel(run.id, {"because": run.id}, compensate=undo)
+            took_effect = await self._face().cancel(run.id, {"because": run.id}, compensate=undo)
         except RunBlocked as error:
             self._refused(run.id, error)
             return
@@ -130,7 +152,7 @@ class Clients:
         nonce = f"{world.boot}.{number}.{run}"
         world.write("send", run, value=nonce, more=name)
         try:
-            await self._engine.send_event(run, name, {"event": nonce})
+            await self._face().send_event(run, name, {"event": nonce})
         except StoreError:
             raise
         except DurableError as error:
@@ -141,7 +163,7 @@ class Clients:
 
     async def _answer(self, run: str, name: str) -> None:
         try:
-            await self._engine.provide_input(run, name, value="approved")
+            await self._face().provide_input(run, name, value="approved")
         except StoreError:
             raise
         except DurableError as error:
@@ -152,6 +174,8 @@ class Clients:
         while True:
             await trio.sleep(5 + self._world.rng.random())
             for info in await self._unended():
+                if info.paused:
+                    await resume(self._world, self._engine, info.id)
                 if info.status in ("pending", "blocked"):
                     continue
                 plan = self._cast.plans[info.workflow]

@@ -14,7 +14,7 @@ import trio
 
 from durable_trio import StoreError, StoreFull
 from durable_trio._engine.committer import Committer
-from durable_trio._store.base import Answer, Store, Write
+from durable_trio._store.base import Answer, Pair, Store, Write
 from durable_trio._store.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -22,16 +22,27 @@ if TYPE_CHECKING:
 
 
 class Disk(MemoryStore):
-    """A store in memory that takes a batch, and has it only after ``land``."""
+    """A store in memory that takes a batch, and has it only after ``land``. Others can ask for things.
+
+    Attributes:
+        asked, replied: the tables of requests and replies.
+    """
+
+    shared = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._gathered: list[Write] = []
+        self._gathered: tuple[Sequence[Write], Sequence[Answer]] = ((), ())
+        self.asked: dict[bytes, bytes] = {}
+        self.replied: dict[bytes, bytes] = {}
+        self.transactions = 0
 
     def frozen(self) -> Disk:
         """An image of what has landed."""
         image = Disk()
         image.__dict__.update(self.copy().__dict__)
+        image.asked, image.replied = dict(self.asked), dict(self.replied)
+        image.transactions = self.transactions
         return image
 
     def all_runs(self) -> list[bytes]:
@@ -43,14 +54,73 @@ class Disk(MemoryStore):
         return list(self._aliases.items())
 
     def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
-        assert not answers
-        self._gathered = list(writes)
+        self._gathered = (list(writes), list(answers))
         return self.batch_number() + 1
+
+    def last_transaction(self) -> int:
+        return self.transactions
+
+    def requests(self, *, limit: int) -> list[Pair]:
+        return sorted(self.asked.items())[:limit]
+
+    def replies(self, *, limit: int) -> list[Pair]:
+        return sorted(self.replied.items())[:limit]
 
     def land(self) -> None:
         """All of the batch, or, if it contradicts itself, an error and none."""
-        gathered, self._gathered = self._gathered, []
-        super().commit(gathered)
+        (writes, answers), self._gathered = self._gathered, ((), ())
+        super().commit(writes)
+        for answer in answers:
+            was_there = self.asked.pop(answer.request, None) is not None
+            if answer.reply is None:
+                self.replied.pop(answer.request, None)
+            elif was_there:
+                self.replied[answer.request] = answer.reply
+        self.transactions += 1
+
+
+class Box:
+    """What stands for ``RequestBox``: each call of a client is a transaction of its own, and on the disk."""
+
+    path = "the simulated disk"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @property
+    def _disk(self) -> Disk:
+        return self._world.disk
+
+    def has_engine(self) -> bool:
+        """The clients live as long as the engine."""
+        return True
+
+    def last_transaction(self) -> int:
+        return self._disk.transactions
+
+    def leave(self, payload: bytes) -> bytes:
+        disk = self._disk
+        disk.transactions += 1
+        key = disk.transactions.to_bytes(8) + self._world.rng.randbytes(16)
+        disk.asked[key] = payload
+        self._world.bell.set()
+        self._world.moment("asked, not done")
+        return key
+
+    def look(self, key: bytes) -> tuple[bytes | None, bool]:
+        return self._disk.replied.get(key), key in self._disk.asked
+
+    def take_reply(self, key: bytes) -> None:
+        self._disk.transactions += 1
+        self._disk.replied.pop(key, None)
+        self._world.moment("reply taken, not heard")
+
+    def withdraw(self, key: bytes, *, unless_engine: bool) -> bool:
+        if unless_engine:
+            return False
+        self._disk.transactions += 1
+        self._disk.replied.pop(key, None)
+        return self._disk.asked.pop(key, None) is not None
 
 
 class _Wake:

@@ -52,19 +52,39 @@ class Cast(NamedTuple):
         plans: the same, compiled.
         runs: which are started.
         max_running: as of ``open_engine``.
+        acts: how many things are done to runs in one life, at most.
     """
 
     workflows: dict[str, Workflow]
     plans: dict[str, Plan]
     runs: tuple[Run, ...]
     max_running: int
+    acts: int
 
 
-def draw(rng: random.Random) -> Cast:
+class Definitions(NamedTuple):
+    """What the workflows of an episode are called by name, and how they may be in some of its lives.
+
+    ``longer`` has steps behind the last one; in ``changed`` the first node has another name.
+    """
+
+    usual: Cast
+    longer: Cast
+    changed: Cast
+
+
+def draw(rng: random.Random) -> Definitions:
     """An episode's workflows and runs."""
     names = [f"w{number}" for number in range(rng.choice((1, 1, 2)))]
-    workflows = {name: _Drawing(rng, name, rng.choice((2, 3, 5, 7))).workflow for name in names}
-    workflows["child"] = _Drawing(rng, "child", rng.choice((1, 2))).workflow
+    sizes = {name: rng.choice((2, 3, 5, 7)) for name in names} | {"child": rng.choice((1, 2))}
+    seeds = {name: rng.getrandbits(32) for name in sizes}
+
+    def drawn(*, more: int = 0, renames: bool = False) -> dict[str, Workflow]:
+        return {
+            name: _Drawing(random.Random(seeds[name]), name, size, more=more, renames=renames).workflow
+            for name, size in sizes.items()
+        }
+
     runs = tuple(
         Run(
             f"r{number}",
@@ -77,8 +97,15 @@ def draw(rng: random.Random) -> Cast:
         )
         for number in range(rng.choice((1, 2, 3)))
     )
-    plans = {name: compile_plan(workflow) for name, workflow in workflows.items()}
-    return Cast(workflows, plans, runs, rng.choice((1, 2, 1000)))
+    max_running, acts = rng.choice((1, 2, 1000)), rng.choice((0, 2, 6))
+
+    def cast(workflows: dict[str, Workflow]) -> Cast:
+        plans = {name: compile_plan(workflow) for name, workflow in workflows.items()}
+        return Cast(workflows, plans, runs, max_running, acts)
+
+    # Nobody acts under changed ones: a run that goes on from its first node has nothing that does not fit.
+    changed = cast(drawn(renames=True))._replace(acts=0)
+    return Definitions(cast(drawn()), cast(drawn(more=2)), changed)
 
 
 def messages_of(plan: Plan) -> tuple[list[str], list[str]]:
@@ -92,9 +119,12 @@ def messages_of(plan: Plan) -> tuple[list[str], list[str]]:
 class _Drawing:
     """A workflow under the pencil."""
 
-    def __init__(self, rng: random.Random, name: str, size: int) -> None:
+    def __init__(
+        self, rng: random.Random, name: str, size: int, *, more: int = 0, renames: bool = False
+    ) -> None:
         self._rng = rng
         self._count = 0
+        self._renames = renames  # the first node
         self._is_child = name == "child"
         self.workflow = wf = Workflow(
             name,
@@ -108,10 +138,13 @@ class _Drawing:
             wf.compensation("undo_plainly", bodies.undo_plainly)
         for _ in range(size):
             self._node(0)
+        for _ in range(more):
+            wf.step(bodies.play_childless, name=self._name("x"))
 
     def _name(self, kind: str) -> str:
         self._count += 1
-        return f"{kind}{self._count}"
+        renamed = "other" if self._renames and self._count == 1 else ""
+        return f"{kind}{self._count}{renamed}"
 
     def _about(self, length: float) -> float:
         return length * (0.5 + self._rng.random())

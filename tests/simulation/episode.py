@@ -24,13 +24,14 @@ from tests.crash.values import Address, Colour, Parcel, digest
 from .bodies import stage
 from .clients import Clients
 from .clock import Stuck
-from .drawing import Cast, draw
-from .facts import Archive, Facts, tree_of
+from .drawing import Definitions, draw
+from .facts import Archive, Facts, last_eras, tree_of
 from .oracle import Story, examine
 from .rules import simulated
 from .world import World
 
 _ENDS = ("completed", "failed", "cancelled", "compensated", "compensation_failed")
+_ACTS = {"retried", "forked", "paused", "deleted", "longer"}
 _PATIENCE = 3.0  # real seconds for one episode, of which one takes a fraction of a second
 _TYPES = (Address, Colour, Parcel)
 
@@ -77,10 +78,10 @@ class Result(NamedTuple):
 def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
     """Play the episode of this seed, with a bug planted or none."""
     rng = random.Random(seed)
-    cast = draw(rng)
+    definitions = draw(rng)
     world = World(rng)
-    stage.world, stage.cast = world, cast
-    lives = _Lives(world, cast)
+    stage.world = world
+    lives = _Lives(world, definitions)
     with _quietly(), simulated(world), bug():
         with _patience():
             lives.live_all()
@@ -90,9 +91,13 @@ def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
 
 
 class _Lives:
-    def __init__(self, world: World, cast: Cast) -> None:
+    def __init__(self, world: World, definitions: Definitions) -> None:
         self._world = world
-        self._cast = cast
+        self._definitions = definitions
+        self._cast = definitions.usual
+        # From this life on, steps follow the last one.
+        self._longer_from = world.rng.choice((None, None, 1, 2, 4))
+        self._short: set[str] = set()  # runs that had completed before that
         self._archive = Archive()
         self._taken: set[str] = set()
         self._boots: list[Boot] = []
@@ -121,12 +126,40 @@ class _Lives:
 
     def _is_unfinished(self) -> bool:
         facts = self._facts[-1]
-        known = {run.id for run in self._cast.runs} <= set(facts)
+        known = {run.id for run in self._cast.runs if run.id not in self._world.going} <= set(facts)
         return not known or any(run.status in UNENDED for run in facts.values())
+
+    def _choose_definitions(self, found: dict[str, Facts], *, last: bool) -> bool:
+        """Which definitions this life has; gives whether records do not fit them."""
+        definitions, world = self._definitions, self._world
+        if self._cast is definitions.changed:
+            self._cast = definitions.usual
+        since = self._longer_from
+        if since is not None and world.boot + 1 >= since and self._cast is not definitions.longer:
+            self._cast = definitions.longer
+            earlier = (run for facts in self._facts for run in facts.values())  # some are deleted by now
+            self._short = {run.raw for run in earlier if run.status == "completed"}
+            world.write("longer")
+        changes = not last and since is None and self._can_change(found) and world.rng.random() < 0.2
+        if changes:
+            self._cast = definitions.changed
+        stage.cast = self._cast
+        return changes
+
+    def _can_change(self, found: dict[str, Facts]) -> bool:
+        """Whether every run has ended, or has a record that a changed definition does not fit."""
+        runs = last_eras(found).values()
+        known = {run.id for run in self._cast.runs if run.id not in self._world.going}
+        return (
+            known <= {run.raw for run in runs}
+            and not self._world.disk.asked
+            and all(run.status not in UNENDED or run.has_begun for run in runs)
+        )
 
     def _live(self, crash_at: int, faults: float, way: str, *, last: bool = False) -> str:
         world = self._world
         found = self._facts[-1] if self._facts else {}
+        changed = self._choose_definitions(found, last=last)
         self._recoveries += any(run.status in UNENDED for run in found.values())
         world.begin(self._clock, 0 if way else crash_at, faults, last=last)
         ending, status = self._run(way, crash_at)
@@ -143,7 +176,8 @@ class _Lives:
             if way or ending == "error":
                 self._others["failed commit" if ending == "error" else way] += 1
         self._clock += world.rng.choice((0.0, world.rng.random(), world.rng.random() * 30))
-        self._boots.append(Boot(world.boot, ending, status, terminated=way == "drain" and ending == "exit"))
+        terminated = way == "drain" and ending == "exit"
+        self._boots.append(Boot(world.boot, ending, status, changed, terminated))
         dump, facts = self._archive.read(world.disk)
         self._dumps.append(dump)
         self._facts.append(facts)
@@ -214,24 +248,32 @@ class _Lives:
 
     def judge(self, seed: int) -> Result:
         """Hand everything to the checkers."""
-        world, cast, facts = self._world, self._cast, self._facts[-1]
+        world, definitions, facts = self._world, self._definitions, self._facts[-1]
+        cast = definitions.longer if self._cast is definitions.longer else definitions.usual
         inputs = {run.id: digest(run.input) for run in cast.runs}
-        runs = {run: Expected(run, _ENDS, inputs.get(run)) for run in {**inputs, **facts}}
         known = {run.id: (run.workflow, run.seed) for run in cast.runs}
-        known |= {run.id: (run.workflow, run.seed) for run in facts.values()}
-        trees = {run: tree_of(cast.plans[workflow], own) for run, (workflow, own) in known.items()}
+        for found in self._facts:
+            known |= {run.raw: (run.workflow, run.seed) for run in found.values()}
+        runs = {run: Expected(run, _ENDS, inputs.get(run)) for run in known}
+        trees = {}
+        for run, (workflow, own) in known.items():
+            plans = definitions.usual.plans if run in self._short else cast.plans
+            trees[run] = tree_of(plans[workflow], own)
         lines = world.lines
-        episode = Episode(trees, runs, self._boots, lines, self._dumps, {}, self._faults)
+        episode = Episode(trees, runs, self._boots, lines, self._dumps, {}, self._faults, world.going)
         findings = _cautiously(_check_basics, episode)
         extra = _cautiously(examine, Story(episode, self._facts, cast.plans))
         violations = [
             (violation.invariant, str(violation))
             for violation in findings.violations + extra.violations
-            if not _is_excused(violation, trees)
+            if not _is_excused(violation._replace(run=violation.run.partition("~")[0]), trees)
         ]
         if self.died_of:
             violations.append((20, f"[20] {self.died_of}"))
         kinds = Counter(type(record).__name__ for run in facts.values() for record in run.records)
+        kinds.update(line.kind for line in lines if line.kind in _ACTS)
+        kinds["era"] = sum(not run.is_last for run in facts.values())
+        kinds["changed"] = sum(boot.changed for boot in self._boots)
         return Result(
             seed,
             self._crashes,

@@ -7,6 +7,7 @@ taken follows from a run's seed, so each run has a tree of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -14,12 +15,13 @@ from durable_trio import StoreError
 from durable_trio._definition.nodes import BranchNode, MapNode, ParallelNode, StepNode
 from durable_trio._definition.nodes import Node as PlanNode
 from durable_trio._definition.plan import Plan
-from durable_trio._engine.reader import Reader
-from durable_trio._info import STATUS_NAMES, RunInfo
+from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo
 from durable_trio._snapshot import records as stored
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import KIND_NAMES, NODE_STATUS_NAMES, Message
 from durable_trio._snapshot.types import TypeRegistry
+from durable_trio._snapshot.view import run_info
+from tests.crash.eras import era_id, eras, index_in_eras, renumbered
 from tests.crash.model import (
     Attempt,
     Cancel,
@@ -55,15 +57,19 @@ class _RunDump(RunDump):
 
 
 class Facts(NamedTuple):
-    """One run, as the oracle wants it.
+    """One era of a run (see ``tests/crash/eras.py``), as the oracle wants it.
 
     Attributes:
+        id: of the era; ``raw`` is the run's.
         seed: of its script.
         parent: the id of the run that started it.
         status: as it is indexed.
         records: in order.
         mailbox: messages that no wait has taken, in order.
         timers: its entries in the index of what is due, in ms.
+        is_last: it is the run's last era.
+        inherited: how many of the records are from before the era, or from another run.
+        has_begun: it has come to a node, and that counts.
     """
 
     id: str
@@ -75,17 +81,32 @@ class Facts(NamedTuple):
     records: tuple[stored.Record, ...]
     mailbox: tuple[Message, ...]
     timers: tuple[int, ...]
+    raw: str
+    is_last: bool
+    inherited: int
+    paused: bool
+    has_begun: bool
 
     def of(self, kind: type) -> list[Any]:
         """Its records of one kind."""
         return [record for record in self.records if isinstance(record, kind)]
+
+    @property
+    def own(self) -> tuple[stored.Record, ...]:
+        """Those that it has not inherited."""
+        return self.records[self.inherited :]
+
+
+def last_eras(facts: dict[str, Facts]) -> dict[str, Facts]:
+    """The last era of each run, under the run's id."""
+    return {run.raw: run for run in facts.values() if run.is_last}
 
 
 class Archive:
     """Reads disks, one after the other; what has not changed since is not read again."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[Any, _RunDump, Facts]] = {}
+        self._known: dict[bytes, tuple[Any, list[tuple[_RunDump, Facts]]]] = {}
 
     def read(self, disk: Disk) -> tuple[Dump, dict[str, Facts]]:
         """A disk as both checkers want it."""
@@ -106,51 +127,81 @@ class Archive:
         for key, number, code in disk.keys(range(256), limit=10**6):
             entries.append((key.hex(), number, STATUS_NAMES[code]))
         for key in disk.all_runs():
-            _, dump, fact = self._run(disk, key, names, tuple(timers.get(key, ())))
-            runs[dump.id] = dump
-            facts[fact.id] = fact
-            keys[key.hex()] = (dump.id, disk.load(key, with_rows=False).workflow)  # type: ignore[union-attr]
+            for dump, fact in self._eras(disk, key, names, tuple(timers.get(key, ()))):
+                runs[dump.id] = dump
+                facts[fact.id] = fact
+                keys[key.hex()] = (dump.id, disk.load(key, with_rows=False).workflow)  # type: ignore[union-attr]
         aliases = {alias.decode(): key.hex() for alias, key in disk.all_aliases()}
-        counts = {(number, STATUS_NAMES[code]): count for (number, code), count in disk.counts().items()}
-        return Dump(runs, Index(tuple(entries), aliases, keys, counts)), facts
+        counts: Counter[tuple[int, str]] = Counter()
+        for (number, code), count in disk.counts().items():
+            counts[number, STATUS_NAMES[code]] += count  # one that is paused has a code of its own
+        return Dump(runs, index_in_eras(Index(tuple(entries), aliases, keys, counts), runs)), facts
 
-    def _run(
+    def _eras(
         self, disk: Disk, key: bytes, names: dict[int, str], timers: tuple[int, ...]
-    ) -> tuple[Any, _RunDump, Facts]:
+    ) -> list[tuple[_RunDump, Facts]]:
         found = disk.load(key)
         assert found is not None
         messages = disk.messages(key)
         mark = (len(found.rows), found.status, tuple(number for number, _ in messages), timers)
         known = self._known.get(key)
-        if known is not None and known[0] == mark and list(known[1].rows) == found.rows:
-            return known
+        if known is not None and known[0] == mark and list(known[1][0][0].rows) == found.rows:
+            return known[1]
         header = CODEC.decode_header(found.header)
-        records = tuple(CODEC.decode_rows(found.rows))
-        info = Reader(disk, CODEC).info(found, with_steps=True)
-        status = STATUS_NAMES[found.status]
-        dump = _RunDump(
-            header.id,
-            header.id,  # each has a tree of its own
-            status,
-            tuple(found.rows),
-            tuple(_checked(records, info)),
-            digest(header.input),
-            digest(info.result if status == "completed" else info.error),
-        )
+        every = eras(CODEC.decode_rows(found.rows))
         mailbox = tuple(CODEC.decode_message(data) for _, data in messages)
-        fact = Facts(
-            header.id,
-            names[found.workflow],
-            header.input["seed"],
-            header.parent,
-            header.created,
-            status,
-            records,
-            mailbox,
-            timers,
-        )
-        self._known[key] = entry = (mark, dump, fact)
-        return entry
+        entries = []
+        for number, era in enumerate(every):
+            is_last = number == len(every) - 1
+            code = found.status if is_last else STATUS_CODES["failed"]
+            info = run_info(header, era.so_far, code, with_steps=True)
+            dump = _RunDump(
+                era_id(header.id, number),
+                header.id,  # each has a tree of its own
+                info.status,
+                () if number else tuple(found.rows),
+                tuple(renumbered(record, era.superseded) for record in _checked(era.records, info)),
+                digest(header.input),
+                digest(info.result if info.status == "completed" else info.error),
+                raw=header.id,
+                era=number,
+                inherited=sum(isinstance(record, _CHECKED) for record in era.records[: era.inherited]),
+                superseded=era.superseded,
+                paused=era.paused,
+                was_paused=era.was_paused,
+                fork=None if era.fork is None else era.fork.run,
+                point="" if era.fork is None else era.fork.path,
+                forks=era.forks,
+            )
+            fact = Facts(
+                dump.id,
+                names[found.workflow],
+                header.input["seed"],
+                header.parent,
+                header.created,
+                info.status,
+                tuple(renumbered(record, era.superseded) for record in era.records),
+                mailbox if is_last else (),
+                timers if is_last else (),
+                header.id,
+                is_last,
+                era.inherited,
+                era.paused,
+                any(hasattr(record, "path") for record in era.records),
+            )
+            entries.append((dump, fact))
+        self._known[key] = (mark, entries)
+        return entries
+
+
+_CHECKED = (
+    stored.Done,
+    stored.Attempt,
+    stored.Ended,
+    stored.CancelRequested,
+    stored.Failing,
+    stored.Waiting,
+)
 
 
 def _checked(records: tuple[stored.Record, ...], info: RunInfo) -> list[Record]:

@@ -18,9 +18,11 @@ from typing import Any
 
 import trio
 
-from durable_trio._engine import ids, lifetime
+from durable_trio._engine import children, ids, lifetime, steering
 from durable_trio._engine.committer import Committer
 from durable_trio._engine.reader import Reader
+from durable_trio._engine.requests import Requests
+from durable_trio._engine.run import RunState
 
 from .disk import SimulatedCommitter
 from .world import World
@@ -37,7 +39,32 @@ def simulated(world: World) -> Iterator[None]:
     async def call(_reader: Reader, function: Callable[..., Any], *arguments: Any) -> Any:
         return await world.elsewhere(function, *arguments)
 
+    async def watch(
+        requests: Requests, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """``Requests.run``, with a task in place of its thread."""
+        async with trio.open_nursery() as requests._nursery:
+            task_status.started()
+            await requests._begun.wait()
+            while True:
+                await world.bell.wait()
+                world.bell = trio.Event()
+                await trio.sleep(world.rng.random() * 0.04)
+                await requests._perform_all()
+                await requests._sweep()
+
+    def retried(original: Callable[..., RunState]) -> Callable[..., RunState]:
+        def retry_now(*arguments: Any) -> RunState:
+            run = original(*arguments)
+            world.write("era", run.id)
+            return run
+
+        return retry_now
+
     changes: list[tuple[Any, str, Any]] = [
+        (Requests, "run", watch),
+        (steering, "retry_now", retried(steering.retry_now)),
+        (children, "retry_now", retried(children.retry_now)),
         (_scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         (_scheduler, "_r", random.Random(seed)),
         (trio.to_thread, "run_sync", world.elsewhere),

@@ -48,11 +48,14 @@ class World:
         self.at_fault: Disk | None = None
         self.last = False
         self.image: Disk | None = None
+        self.bell = trio.Event()  # another process has asked for something
         self.died_at = 0.0
         self.recovering = False
         self.scope: trio.CancelScope | None = None
         self.threads = 0
         self.passed: Counter[str] = Counter()
+        self.started: set[str] = set()  # runs that their owners have asked for in this life
+        self.going: dict[str, int] = {}  # runs that somebody has asked to delete, by the life
         self._seq = 0
 
     def begin(self, at: float, crash_at: int, faults: float, *, last: bool = False) -> None:
@@ -68,6 +71,8 @@ class World:
         self.last = last
         self.image = None
         self.recovering = True
+        self.bell = trio.Event()
+        self.started = set()
         self._seq = 0
 
     def now(self) -> float:
