@@ -97,7 +97,7 @@ async def test_a_run_for_later_that_is_due_before_its_starter_is_told_begins(dis
         def timer_first(waiters, failure):
             wall.pass_(2)
             for instant, key in engine.store.timers(limit=9):
-                engine.ring(key, instant)
+                engine.ring(key, instant, None)
             landed(waiters, failure)
 
         monkeypatch.setattr(engine.committer, "_landed", timer_first)
