@@ -257,8 +257,8 @@ class Block:
             return
         finally:
             run.scopes.discard(scope)
-            if self._cause is not None:
-                run.engine.stragglers.discard(scope)
+            # Whoever cancelled it: this block, its run, or the end of the engine.
+            run.engine.stragglers.discard(scope)
         if outcome.record:
             run.put(outcome.record)
         if ARMED:
