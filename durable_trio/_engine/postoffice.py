@@ -171,7 +171,10 @@ class PostOffice:
         run = self._parked.get(key)
         live = None if header is None else engine.live.get(header.id)
         over = run is not None and (run.ending is not None or run.pause is not None)
-        if live is None and not over and stored is not None and stored.status == _WAITING:
+        # Of a run that is being parked the store does not know yet that it waits.
+        waits = stored is not None and (stored.status == _WAITING if run is None else run.status == "waiting")
+        if live is None and not over and waits:
+            assert stored is not None
             run = run or taken_over(engine, stored)
             if run is not None and run.status != "blocked":
                 run.timer = instant
