@@ -62,6 +62,13 @@ def mutated(rng: random.Random, data: bytes, donor: bytes) -> bytes:
     return bytes(changed)
 
 
+def _other(rng: random.Random, data: bytes, donor: bytes) -> bytes:
+    """``mutated``, and not by chance into what it was."""
+    while (changed := mutated(rng, data, donor)) == data:
+        pass
+    return changed
+
+
 def try_one(rng: random.Random, content: Content) -> str:
     """One damaged run; ``decoded`` or ``refused``."""
     key = rng.choice(list(content.headers))
@@ -69,9 +76,9 @@ def try_one(rng: random.Random, content: Content) -> str:
     donor = b"".join(content.rows[rng.choice(list(content.rows))])
     if rows and rng.random() < 0.8:
         place = rng.randrange(len(rows))
-        rows[place] = mutated(rng, rows[place], donor)
+        rows[place] = _other(rng, rows[place], donor)
     else:
-        header = mutated(rng, header, donor)
+        header = _other(rng, header, donor)
     return "decoded" if decode(header, rows) else "refused"
 
 
