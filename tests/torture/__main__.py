@@ -12,6 +12,7 @@ from .expected import CI
 from .parts import ROUND, Parts
 from .sums import Sums
 
+_SOAK = 0.15  # of the time, if time is what counts
 _APART = 5.0  # seconds between two lines of progress
 
 
@@ -61,9 +62,12 @@ def main() -> int:
             for name in names:
                 parts.do(name, max(round(CI[name] * options.share), 1))
         else:
+            if "soak" in names:
+                parts.do("soak", max(round(options.minutes * 60 * _SOAK), 1))
             while progress.seconds < options.minutes * 60:
                 for name in names:
-                    parts.do(name, ROUND[name])
+                    if name in ROUND:
+                        parts.do(name, ROUND[name])
         parts.finish()
     finally:
         parts.close()

@@ -96,7 +96,8 @@ class Workers:
     def do(self, part: str, seeds: Iterator[int], number: int) -> Iterator[Outcome]:
         """So much of a part; gives what came of its pieces, in order."""
         function, size = PIECES[part]
-        size = min(size, math.ceil(number / _LEAST))
+        if part != "soak":  # it is about what comes with time
+            size = min(size, math.ceil(number / _LEAST))
         pieces = [min(size, number - done) for done in range(0, number, size)]
         futures: list[Future[Outcome]] = [
             self._pool.submit(function, seed, piece) for piece, seed in zip(pieces, seeds, strict=False)

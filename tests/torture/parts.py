@@ -19,8 +19,8 @@ from .chunks import PIECES, Outcome, Workers
 from .expected import CI, lacking
 from .sums import Sums
 
-ROUND = {"simulation": 1000, "kills": 60, "power": 800, "calls": 20, "hostile": 400, "soak": 60}
-"""How much of each is done at a time, when time is what counts."""
+ROUND = {"simulation": 1000, "kills": 60, "power": 800, "calls": 20, "hostile": 400}
+"""How much of each is done at a time, when time is what counts; a soak is not done by and by."""
 
 _RANDOM = 60  # episodes at random moments, between those of other kinds
 _IN_VAIN = 50  # batches without a kill, after which there will be none

@@ -173,6 +173,6 @@ def test_the_report_replaces_the_last_run_and_nothing_else(tmp_path, monkeypatch
     assert "old" not in text
     assert "2.0 minutes, seed 9" in text
     assert "| system call faults | 1,234 |" in text
-    assert "15 checks of invariants; violations: 0" in text
+    assert "15 checks of invariants, and 0 hostile records; violations: 0" in text
     assert text.startswith("# One\n\n## The last run\n\n2.0")
     assert text.endswith("\n\n## What it has found\n\n- this\n")
