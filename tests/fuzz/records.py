@@ -7,7 +7,6 @@ no class is imported and no code is run on the way is what ``tests/snapshot`` lo
 from __future__ import annotations
 
 import random
-import sys
 
 from durable_trio import StoreError
 from durable_trio._snapshot.codec import Codec
@@ -80,24 +79,3 @@ def try_one(rng: random.Random, content: Content) -> str:
     else:
         header = _other(rng, header, donor)
     return "decoded" if decode(header, rows) else "refused"
-
-
-def fuzz_with_atheris(content: Content, arguments: list[str]) -> None:
-    """Run a coverage-guided fuzzer on the decoder until it is interrupted or finds something.
-
-    Raises:
-        ModuleNotFoundError: atheris is not installed.
-    """
-    import atheris
-
-    atheris.instrument_all()
-    headers = list(content.headers.values())
-
-    def one(data: bytes) -> None:
-        if data[:1] == b"\0":
-            decode(data[1:], [])
-        else:
-            decode(headers[0], [data[1:]])
-
-    atheris.Setup([sys.argv[0], *arguments], one)
-    atheris.Fuzz()
