@@ -111,7 +111,8 @@ def step_info() -> CurrentStep:
 def parallel_results() -> Mapping[str, Ok[Any] | Err[Any]]:
     """The tagged results of the last parallel block, as ``ctx.results`` of the step that calls.
 
-    They are in the context when the block has no ``into``; empty if there are none.
+    They are in the context when the block has no ``into``. A block with ``into`` leaves none: ``into`` has
+    seen them and decides what goes on. Empty if no block before has left any.
 
     Raises:
         RuntimeError: outside a step.

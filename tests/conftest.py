@@ -8,6 +8,11 @@ import inspect
 import pytest
 import trio
 import trio.testing
+from hypothesis import settings
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("durable-trio", deadline=None)
+settings.load_profile("durable-trio")
 
 
 @pytest.fixture

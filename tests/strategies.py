@@ -17,6 +17,7 @@ import functools
 import math
 import struct
 import zoneinfo
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -26,6 +27,8 @@ from hypothesis import strategies as st
 
 from durable_trio._errors import SnapshotError
 from durable_trio._values import Err, Failure, Ok
+
+Strategy = st.SearchStrategy[Any]
 
 # How long an example takes says nothing on a busy machine.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -112,29 +115,34 @@ def resolve(cls: type) -> Any:
 # -- the reference -----------------------------------------------------------------------------------
 
 
-def alike(left: Any, right: Any) -> bool:
-    """Whether two values are the same in type, content and order, to signs of zero and names of zones."""
+def alike(left: Any, right: Any, *, to_the_bit: bool = False) -> bool:
+    """Whether two values are the same in type, content and order, to signs of zero and names of zones.
+
+    ``to_the_bit``: one NaN is not as good as another.
+    """
+    again = functools.partial(alike, to_the_bit=to_the_bit)
     kind = type(left)
     if kind is not type(right):
         return False
     if isinstance(left, enum.Enum):
         return left is right
     if kind is float:
-        return struct.pack(">d", left) == struct.pack(">d", right) or (math.isnan(left) and math.isnan(right))
+        both_nan = math.isnan(left) and math.isnan(right) and not to_the_bit
+        return both_nan or struct.pack(">d", left) == struct.pack(">d", right)
     if kind is Decimal:
         return left.as_tuple() == right.as_tuple()
     if kind in (list, tuple, Ok, Err):
-        return len(left) == len(right) and all(map(alike, left, right))
+        return len(left) == len(right) and all(map(again, left, right))
     if kind is dict:
-        return len(left) == len(right) and all(map(alike, left.items(), right.items()))
+        return len(left) == len(right) and all(map(again, left.items(), right.items()))
     if kind in (set, frozenset):
-        return len(left) == len(right) and all(any(alike(item, other) for other in right) for item in left)
+        return len(left) == len(right) and all(any(again(item, other) for other in right) for item in left)
     if kind in (dt.datetime, dt.time):
         bare = left.replace(tzinfo=None) == right.replace(tzinfo=None) and left.fold == right.fold
         return bare and _alike_zone(left.tzinfo, right.tzinfo)
     names = _field_names(kind)
     if names is not None:
-        return all(alike(getattr(left, name), getattr(right, name)) for name in names)
+        return all(again(getattr(left, name), getattr(right, name)) for name in names)
     return bool(left == right)
 
 
@@ -198,12 +206,15 @@ plain_scalars = (
 )
 odd_texts = st.text(st.characters(categories=["Cs", "L", "N"]), max_size=6)
 big_ints = st.integers(-(2**70), 2**70) | st.sampled_from([2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1])
+offsets = st.timedeltas(dt.timedelta(hours=-23, minutes=-59), dt.timedelta(hours=23, minutes=59))
 zones = (
     st.none()
     | st.just(dt.UTC)
-    | st.builds(dt.timezone, st.timedeltas(dt.timedelta(hours=-23), dt.timedelta(hours=23)))
-    | st.builds(dt.timezone, st.just(dt.timedelta(hours=1)), texts)
-    | st.sampled_from(["UTC", "Europe/Berlin", "Etc/GMT+5"]).map(zoneinfo.ZoneInfo)
+    | st.builds(dt.timezone, offsets)
+    | st.builds(dt.timezone, offsets, texts | odd_texts)
+    | st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Ushuaia", "Etc/GMT+5"]).map(
+        zoneinfo.ZoneInfo
+    )
 )
 folds = st.integers(0, 1)
 datetimes = st.builds(lambda at, zone, fold: at.replace(tzinfo=zone, fold=fold), st.datetimes(), zones, folds)
@@ -223,40 +234,63 @@ special_scalars = (
 )
 # Deferred, as the repr of what is built from these would run to pages.
 scalars = st.deferred(lambda: plain_scalars | special_scalars)
-keys = st.deferred(
-    lambda: st.recursive(
-        scalars,
-        lambda inner: (
-            st.lists(inner, max_size=3).map(tuple)
-            | st.frozensets(inner, max_size=3)
+
+
+def keys_of(scalars: Strategy, records: Callable[[Strategy], Strategy]) -> Strategy:
+    """What may be a key: a scalar, or what holds nothing but keys.
+
+    Args:
+        scalars: those that can be hashed.
+        records: the instances of a user's frozen classes that hold what is drawn from a strategy.
+    """
+
+    def held(inner: Strategy) -> Strategy:
+        tuples = st.lists(inner, max_size=3).map(tuple)
+        return tuples | st.frozensets(inner, max_size=3) | st.builds(Ok, inner) | records(inner)
+
+    return st.deferred(lambda: st.recursive(scalars, held, max_leaves=4))
+
+
+def values_of(
+    scalars: Strategy, keys: Strategy, texts: Strategy, records: Callable[[Strategy], Strategy]
+) -> Strategy:
+    """What may be stored, at any depth.
+
+    Args:
+        scalars: what holds nothing.
+        keys: of dicts, and elements of sets.
+        texts: other keys of dicts, and what a Failure says.
+        records: as of ``keys_of``, of all classes.
+    """
+
+    def held(inner: Strategy) -> Strategy:
+        return (
+            st.lists(inner, max_size=4)
+            | st.lists(inner, max_size=4).map(tuple)
+            | st.dictionaries(texts, inner, max_size=4)
+            | st.dictionaries(keys, inner, max_size=4)
+            | st.sets(keys, max_size=4)
+            | st.frozensets(keys, max_size=4)
             | st.builds(Ok, inner)
-            | st.builds(Money, inner)
-            | st.builds(Point, inner, inner)
-        ),
-        max_leaves=4,
-    )
-)
+            | st.builds(Err, inner)
+            | st.builds(Failure, texts, texts, texts, st.integers(1, 5))
+            | records(inner)
+        )
+
+    return st.deferred(lambda: st.recursive(scalars, held, max_leaves=20))
 
 
-def _containers(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return (
-        st.lists(inner, max_size=4)
-        | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(texts, inner, max_size=4)
-        | st.dictionaries(keys, inner, max_size=4)
-        | st.sets(keys, max_size=4)
-        | st.frozensets(keys, max_size=4)
-        | st.builds(Ok, inner)
-        | st.builds(Err, inner)
-        | st.builds(Failure, texts, texts, texts, st.integers(1, 5))
-        | st.builds(Money, inner)
-        | st.builds(Basket, inner, inner)
-        | st.builds(Order, inner.filter(lambda value: value != "refused"), inner)
-        | st.builds(Point, inner, inner)
-    )
+def _frozen_records(inner: Strategy) -> Strategy:
+    return st.builds(Money, inner) | st.builds(Point, inner, inner)
 
 
-values = st.deferred(lambda: st.recursive(scalars, _containers, max_leaves=20))
+def _records(inner: Strategy) -> Strategy:
+    orders = st.builds(Order, inner.filter(lambda value: value != "refused"), inner)
+    return _frozen_records(inner) | st.builds(Basket, inner, inner) | orders
+
+
+keys = keys_of(scalars, _frozen_records)
+values = values_of(scalars, keys, texts, _records)
 contexts = st.dictionaries(names, values, max_size=6)
 plain_values = st.deferred(
     lambda: st.recursive(

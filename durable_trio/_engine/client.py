@@ -17,7 +17,7 @@ from durable_trio._engine.calling import Caller, Watch
 from durable_trio._engine.checkup import database_info
 from durable_trio._engine.clientrun import ClientRun
 from durable_trio._engine.forgetting import ENDED
-from durable_trio._engine.reader import Reader
+from durable_trio._engine.reader import Reader, name_of
 from durable_trio._info import DatabaseInfo, PendingInput, RunInfo, RunStatus
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.types import TypeRegistry
@@ -71,13 +71,13 @@ class Client:
         after: str | None = None,
     ) -> builtins.list[RunInfo]:
         """Runs, newest first, without their steps; the arguments are those of ``Engine.list``."""
-        return await self._reader.call(self._reader.list, status, _name(workflow), parent, limit, after)
+        return await self._reader.call(self._reader.list, status, name_of(workflow), parent, limit, after)
 
     async def pending_inputs(
         self, run_id: str | None = None, workflow: Workflow | str | None = None, limit: int = 100
     ) -> builtins.list[PendingInput]:
         """What runs ask of people, as it is recorded; the arguments are as of ``Engine.pending_inputs``."""
-        name = _name(workflow)
+        name = name_of(workflow)
         return await self._reader.call(pending_inputs, self._reader, run_id, name, limit)
 
     async def statistics(self) -> DatabaseInfo:
@@ -139,6 +139,30 @@ class Client:
         """As ``Engine.retry``."""
         found: str = await self._caller.call("retry", run_id=run_id, from_step=from_step, visit=visit)
         return ClientRun(self._reader, self._watch, found, created=False)
+
+    async def fork(
+        self,
+        run_id: str,
+        from_step: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the contract's name
+        visit: int | None = None,
+    ) -> ClientRun:
+        """As ``Engine.fork``."""
+        found, created = await self._caller.call(
+            "fork", run_id=run_id, from_step=from_step, id=id, visit=visit
+        )
+        return ClientRun(self._reader, self._watch, found, created=created)
+
+    async def pause(self, run_id: str) -> bool:
+        """As ``Engine.pause``."""
+        done: bool = await self._caller.call("pause", run_id=run_id)
+        return done
+
+    async def resume(self, run_id: str) -> bool:
+        """As ``Engine.resume``."""
+        done: bool = await self._caller.call("resume", run_id=run_id)
+        return done
 
     async def delete(self, run_id: str) -> None:
         """As ``Engine.delete``."""

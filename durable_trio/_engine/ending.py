@@ -26,7 +26,8 @@ def give_up(run: RunState, ending: Ending, records: list[bytes]) -> None:
     run.status = "compensating"
     errors = codec.wire(ending.errors) if ending.errors else None
     failing = codec.encode(Failing(codec.wire(ending.value), errors, engine.now()))
-    engine.committer.put(run, [*records, failing], STATUS_CODES["compensating"])
+    post = run.dropped_timer()
+    engine.committer.put(run, [*records, failing], STATUS_CODES["compensating"], post=post)
     if ARMED:
         failpoint("failing.put")
 
@@ -40,7 +41,7 @@ def end(run: RunState, ending: Ending, records: list[bytes]) -> None:
     errors = codec.wire(ending.errors) if ending.errors else None
     code = STATUS_CODES[ending.status]
     records.append(codec.encode(Ended(code, engine.now(), reason, errors)))
-    engine.committer.put(run, records, code)
+    engine.committer.put(run, records, code, post=run.dropped_timer())
     if ARMED:
         failpoint("end.put")
     engine.committer.when_durable(run.has_ended)

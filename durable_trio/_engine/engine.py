@@ -1,7 +1,8 @@
 """The engine: starts runs, keeps them going, and answers for them.
 
 Its tasks live in nurseries of its own, which ``open_engine`` (``lifetime.py``) opens and closes. All its
-state is touched by the Trio thread alone, so that what has no await in between is atomic.
+state is touched by the Trio thread alone, so that what has no await in between is atomic. What its methods do
+is in files of their own; most of the lines here are what the users of the class read.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from durable_trio._engine.handle import Run
 from durable_trio._engine.ids import KeySource
 from durable_trio._engine.live import with_live_steps
 from durable_trio._engine.postoffice import PostOffice
-from durable_trio._engine.reader import Reader
+from durable_trio._engine.reader import Reader, name_of
 from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.requests import Requests
 from durable_trio._engine.run import RunState
@@ -238,7 +239,7 @@ class Engine:
         if run.journal is not None and run.journal.cancel is not None:
             cancelling.cancel_children(run, compensate=run.journal.cancel.compensate)
         run.status = "running" if run.compensating is None else "compensating"
-        self.committer.put(run, (), STATUS_CODES[run.status])
+        self.committer.put(run, (), STATUS_CODES[run.status], post=run.dropped_timer())
         self.workers.take(run)
         return True
 
@@ -475,10 +476,14 @@ class Engine:
             run_id: of this run only.
             workflow: of the runs of this workflow only.
             limit: at most so many. Runs are looked through until there are so many, each with its journal.
+
+        Raises:
+            InputError: a filter is of the wrong type.
+            RunNotFound: there is no such run.
         """
         self.check_open()
+        name = name_of(workflow)
         await self.committer.durable()
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
         return await self.reader.call(pending_inputs, self.reader, run_id, name, limit)
 
     # -- questions -----------------------------------------------------------------------------------
@@ -527,8 +532,12 @@ class Engine:
             parent: started by this run only.
             limit: at most so many.
             after: the last id of the page before.
+
+        Raises:
+            InputError: a filter is of the wrong type, or there is no such status.
+            RunNotFound: there is no run ``parent`` or ``after``.
         """
-        name = workflow.name if isinstance(workflow, Workflow) else workflow
+        name = name_of(workflow)
         await self._caught_up()
         infos = await self.reader.call(self.reader.list, status, name, parent, limit, after)
         return [self._look_at(info) for info in infos]

@@ -85,7 +85,7 @@ async def wait_for_event(
         RuntimeError: outside a step.
     """
     scope = scope_of("wait_for_event")
-    return await _wait(scope, EVENT, name, timeout, default, None)
+    return await _wait(scope, "wait_for_event", EVENT, name, timeout, default, None)
 
 
 async def wait_for_any(
@@ -169,19 +169,17 @@ async def wait_for_input(
         WaitTimeout: the time is over, and there is no default.
         RuntimeError: outside a step.
     """
-    scope = scope_of("wait_for_input")
-    spec = input_spec(kind, prompt=prompt, choices=choices, fields=fields, where=f"wait_for_input({name!r})")
-    return await _wait(scope, INPUT, name, timeout, default, spec)
+    return await _ask("wait_for_input", name, kind, prompt, timeout, default, choices=choices, fields=fields)
 
 
 async def wait_for_approval(
     name: str,
     prompt: str | None = None,
     timeout: float | timedelta | None = None,
-    default: Any = ...,
+    default: Any | EllipsisType = ...,
 ) -> Any:
     """Ask a person for an approval, in a step: ``"approved"`` or ``"rejected"``."""
-    return await wait_for_input(name, "approval", prompt, timeout, default)
+    return await _ask("wait_for_approval", name, "approval", prompt, timeout, default)
 
 
 async def wait_for_choice(
@@ -189,20 +187,20 @@ async def wait_for_choice(
     choices: Sequence[Any],
     prompt: str | None = None,
     timeout: float | timedelta | None = None,
-    default: Any = ...,
+    default: Any | EllipsisType = ...,
 ) -> Any:
     """Ask a person to choose, in a step: one of the choices' values."""
-    return await wait_for_input(name, "choice", prompt, timeout, default, choices=choices)
+    return await _ask("wait_for_choice", name, "choice", prompt, timeout, default, choices=choices)
 
 
 async def wait_for_text(
     name: str,
     prompt: str | None = None,
     timeout: float | timedelta | None = None,
-    default: Any = ...,
+    default: Any | EllipsisType = ...,
 ) -> Any:
     """Ask a person for a text, in a step."""
-    return await wait_for_input(name, "text", prompt, timeout, default)
+    return await _ask("wait_for_text", name, "text", prompt, timeout, default)
 
 
 async def wait_for_form(
@@ -210,10 +208,10 @@ async def wait_for_form(
     fields: Sequence[Mapping[str, Any]],
     prompt: str | None = None,
     timeout: float | timedelta | None = None,
-    default: Any = ...,
+    default: Any | EllipsisType = ...,
 ) -> Any:
     """Ask a person to fill a form, in a step: a dict of its fields."""
-    return await wait_for_input(name, "form", prompt, timeout, default, fields=fields)
+    return await _ask("wait_for_form", name, "form", prompt, timeout, default, fields=fields)
 
 
 # -- one wait ----------------------------------------------------------------------------------------
@@ -305,15 +303,32 @@ async def _sleep(scope: StepScope, due: float) -> None:
         wait.answer(None, None, timed_out=False)
 
 
+async def _ask(
+    caller: str,
+    name: str,
+    kind: str,
+    prompt: str | None,
+    timeout: float | timedelta | None,
+    default: Any | EllipsisType,
+    *,
+    choices: Sequence[Any] | None = None,
+    fields: Sequence[Mapping[str, Any]] | None = None,
+) -> Any:
+    scope = scope_of(caller)
+    spec = input_spec(kind, prompt=prompt, choices=choices, fields=fields, where=f"{caller}({name!r})")
+    return await _wait(scope, caller, INPUT, name, timeout, default, spec)
+
+
 async def _wait(
     scope: StepScope,
+    caller: str,
     kind: int,
     name: str,
     timeout: float | timedelta | None,
     default: Any,
     spec: InputSpec | None,
 ) -> Any:
-    _names([name], "wait_for_...")
+    check_name(name, f"{caller}: the name of an event or input")
     if spec is not None and default is not ... and default is not None:
         default = check_answer(spec, default, what="default")
     wait = _Wait(scope, kind, name, timeout, spec)

@@ -57,6 +57,8 @@ async def open_engine(
         max_running: how many runs may be under way at once; more are ``pending``.
         queues: name to a number: of the steps that were declared with ``queue=name``, at most so many bodies
             are entered at the same time, over all runs of this engine. A queue that is not here has no limit.
+            A body keeps its place while it waits inside (``call_workflow`` and the like), so what it waits
+            for must not need a place of the same queue.
         clock: says what wall-clock time it is, as seconds since the epoch or an aware datetime; by default
             the system's clock. ``durable_trio.testing.trio_clock()`` gives one that follows Trio's.
         types: classes (Struct, dataclass, Enum) whose instances may be stored, besides those in the modules

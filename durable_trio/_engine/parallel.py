@@ -12,7 +12,7 @@ cancelled) shows in that it left no outcome; then the block's own task has been 
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from durable_trio._engine.dispatch import KINDS, handles, run_node
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.step import may_enter, run_body
+from durable_trio._snapshot.journal import Visit
 from durable_trio._snapshot.records import (
     CANCELLED,
     ERROR,
@@ -36,6 +37,8 @@ from durable_trio._snapshot.records import (
     REASON,
     RESULTS,
     TIMED_OUT,
+    Answered,
+    Attempt,
     Done,
     Waiting,
 )
@@ -114,8 +117,9 @@ class Block:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
             for index in list(self._open):
-                has_begun = self._branches[index].path in known or index in self._overtaken
-                self._put_unfinished(index, status if has_begun else NEVER_STARTED, None)
+                began = known.get(self._branches[index].path)
+                has_begun = began is not None or index in self._overtaken
+                self._put_unfinished(index, status if has_begun else NEVER_STARTED, began)
         if run.halted or self._open:
             await trio.sleep_forever()  # the run is cancelled, or suspended: that is delivered here
         if ARMED:
@@ -175,17 +179,29 @@ class Block:
                     self._settle(index, outcome)
         self._check_stop()
 
-    def _begun_before(self) -> set[str]:
-        """The paths of the branches that had begun in an earlier life of the run."""
-        journal = self._run.journal
+    def _begun_before(self) -> dict[str, StepScope]:
+        """By path, the open branches that had begun in an earlier life of the run: where they had come to, as
+        far as it is recorded.
+        """
+        run = self._run
+        journal = run.journal
+        found: dict[str, StepScope] = {}
         if journal is None:
-            return set()
+            return found
         inside = self._node.path + "/"
-        return {
-            inside + path[len(inside) :].partition("/")[0]
-            for path, visit in (*journal.waiting, *journal.answered, *journal.attempts, *journal.done)
-            if visit == self._visit and path.startswith(inside)
-        }
+        paths = {self._branches[index].path for index in self._open}
+        now, monotonic = run.engine.now(), run.engine.monotonic()
+        tables: tuple[Mapping[Visit, Done | Answered | Attempt | Waiting], ...]
+        tables = (journal.done, journal.answered, journal.attempts, journal.waiting)
+        for (path, visit), record in ((key, table[key]) for table in tables for key in table):
+            branch = inside + path.removeprefix(inside).partition("/")[0]
+            if visit == self._visit and path.startswith(inside) and branch in paths:
+                scope = found.setdefault(branch, StepScope(run, attempt=1, begun=monotonic))
+                at = record.at if isinstance(record, Answered) else record.started
+                if at:  # else it is a part that never started
+                    scope.attempt = record.attempt if isinstance(record, Done | Attempt) else 1
+                    scope.started, scope.begun = at, monotonic - max(now - at, 0.0)
+        return found
 
     # -- the branches --------------------------------------------------------------------------------
 

@@ -78,9 +78,7 @@ class PostOffice:
         run.status = "waiting"
         run.parking = run.roused = False
         run.journal = None
-        post = None if run.timer is None else Post(old_timer=run.timer)
-        run.timer = None
-        engine.committer.put(run, records, PAUSED_CODE, post=post)
+        engine.committer.put(run, records, PAUSED_CODE, post=run.dropped_timer())
         engine.committer.soon()
         engine.live.pop(run.id, None)
         self._parked[run.key] = run
@@ -130,10 +128,9 @@ class PostOffice:
         self.unpark(run)
         run.status = "pending"
         run.roused = False
-        engine.committer.put(run, records, _PENDING, post=Post(old_timer=run.timer))
+        engine.committer.put(run, records, _PENDING, post=run.dropped_timer())
         if ARMED:
             failpoint("wake.put")
-        run.timer = None
         engine.committer.when_durable(partial(self._admit, run))
 
     def unpark(self, run: RunState) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
 import trio
 
+from durable_trio._definition.workflow import Workflow
 from durable_trio._engine.ids import key_of_id
 from durable_trio._errors import InputError, RunNotFound, StoreCorrupt
 from durable_trio._info import STATUS_CODES, STATUS_NAMES, RunInfo, RunStatus
@@ -155,6 +156,21 @@ def check_limit(limit: object) -> None:
         raise InputError(f"limit is an int from 1 to {MAX_PAGE}, not {limit!r}; page on with after=")
 
 
+def name_of(workflow: Workflow | str | None) -> str | None:
+    """The name of the workflow whose runs are asked for; None for those of any.
+
+    Raises:
+        InputError: it is neither a workflow nor a name.
+    """
+    if isinstance(workflow, Workflow):
+        return workflow.name
+    if workflow is None or isinstance(workflow, str):
+        return workflow
+    raise InputError(
+        f"workflow= takes a Workflow or the name of one, not {type(workflow).__name__}: {workflow!r:.80}"
+    )
+
+
 def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] | None:
     """The codes of one or several statuses; None for any.
 
@@ -163,8 +179,10 @@ def status_codes(status: RunStatus | Collection[RunStatus] | None) -> set[int] |
     """
     if status is None:
         return None
-    names: Collection[RunStatus] = [status] if isinstance(status, str) else status
+    names = [status] if isinstance(status, str) else list(status) if isinstance(status, Iterable) else None
+    if names is None:
+        raise InputError(f"a status is a str, or several are a list of them, not {status!r:.80}")
     for name in names:
-        if name not in STATUS_CODES:
-            raise InputError(f"there is no status {name!r}; there are: {', '.join(STATUS_CODES)}")
+        if not isinstance(name, str) or name not in STATUS_CODES:
+            raise InputError(f"there is no status {name!r:.80}; there are: {', '.join(STATUS_CODES)}")
     return {code for code, name in STATUS_NAMES.items() if name in names}

@@ -18,6 +18,7 @@ from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.ending import end
 from durable_trio._engine.mailbox import Letter
 from durable_trio._engine.run import Ending, RunState
+from durable_trio._engine.timers import milliseconds
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.journal import Journal
@@ -198,8 +199,26 @@ def load_seq(engine: Engine, run: RunState) -> None:
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
         run.children = frozenset(journal.children.values())
+        if run.status == "waiting":
+            run.restart_deadline(journal.retried)
+            run.timer = _timer_ahead(run, journal)
         if journal.paused and run.pause is None:
             run.pause = trio.Event()
+
+
+def _timer_ahead(run: RunState, journal: Journal) -> int | None:
+    """The timer that is in the index if the run was parked, was woken by something else, and nothing here
+    knew of its timer; None if that is over, or there was none.
+    """
+    now = run.engine.now()
+    at = run.header.at
+    if at is not None and at > now:
+        return milliseconds(at)
+    dues = [wait.due for wait in journal.open_waits() if wait.due is not None]
+    if run.deadline is not None:
+        dues.append(run.deadline)
+    due = min(dues, default=now)
+    return milliseconds(due) if due > now else None
 
 
 def go_on_from(engine: Engine, run: RunState, journal: Journal) -> None:
@@ -226,6 +245,7 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
         go_on_from(engine, run, journal)
+        run.timer = _timer_ahead(run, journal)
         if ARMED:
             failpoint("recover.load")
     except StoreError as error:

@@ -145,7 +145,7 @@ class Requests:
             return
         if operation == "prune":  # takes its time; the others do not wait for it
             self._nursery.start_soon(self._perform, key, operation, arguments)
-        elif operation == "retry":  # two acts that steer a run do not overlap, until they are on disk
+        elif operation in _STEERING:  # two acts that steer a run do not overlap, until they are on disk
             async with engine.steering:
                 await self._perform(key, operation, arguments)
                 with suppress(StoreError):  # the engine has failed, and says so itself
@@ -241,6 +241,24 @@ async def _retry(engine: Engine, run_id: str, from_step: str | None = None, visi
     return lambda: steering.retry_now(engine, run_id, from_step, visit).id
 
 
+async def _fork(engine: Engine, run_id: str, from_step: str, id: str | None, visit: int | None) -> Act:  # noqa: A002
+    fork = await steering.fork_for(engine, run_id, from_step, id, visit)
+
+    def act() -> list[Any]:
+        run, created = fork()
+        return [run.id, created]
+
+    return act
+
+
+async def _pause(engine: Engine, run_id: str) -> Act:
+    return partial(steering.pause_now, engine, await steering.under_way(engine, run_id, "paused"))
+
+
+async def _resume(engine: Engine, run_id: str) -> Act:
+    return partial(steering.resume_now, engine, await steering.under_way(engine, run_id, "resumed"))
+
+
 async def _delete(engine: Engine, run_id: str) -> Act:
     await forgetting.nothing_on_its_way(engine, run_id)
     return partial(forgetting.delete_now, engine, run_id)
@@ -251,12 +269,16 @@ async def _prune(engine: Engine, older_than: Any, statuses: Any) -> Act:
     return lambda: count
 
 
+_STEERING = ("retry", "fork", "pause", "resume")
 _OPERATIONS: dict[str, Callable[..., Awaitable[Act]]] = {
     "start": _start,
     "send_event": messages.event_for,
     "provide_input": messages.answer_for,
     "cancel": _cancel,
     "retry": _retry,
+    "fork": _fork,
+    "pause": _pause,
+    "resume": _resume,
     "delete": _delete,
     "prune": _prune,
 }

@@ -11,7 +11,7 @@ import trio
 
 from durable_trio._context import StepScope, current_scope
 from durable_trio._definition.plan import Plan
-from durable_trio._engine.committer import Ledger
+from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
 from durable_trio._snapshot.journal import Journal
@@ -115,7 +115,7 @@ class RunState(Ledger):
         self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.roused = False  # something came for it while it was being parked
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
-        self.timer: int | None = None  # its timer in the index, in ms
+        self.timer: int | None = None  # its timer in the index, in ms, as far as that is known
         self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
         # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
         limit = plan.timeout if plan is not None else None
@@ -260,6 +260,14 @@ class RunState(Ledger):
         """A run that is retried has all of its workflow's timeout again, from then on."""
         if at is not None and self.plan.timeout is not None:
             self.deadline = at + self.plan.timeout
+
+    def dropped_timer(self) -> Post | None:
+        """What takes its timer out of the index, if it has one: it would wake nobody."""
+        timer = self.timer
+        if timer is None:
+            return None
+        self.timer = None
+        return Post(old_timer=timer)
 
     def begin(self) -> None:
         """Its start is on disk."""

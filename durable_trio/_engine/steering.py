@@ -7,6 +7,7 @@ its way there: until then its key is ``touched``, and whoever is about to read i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,7 +24,7 @@ from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import existing
 from durable_trio._errors import DefinitionError, InputError, RunBlocked
 from durable_trio._info import FIRST_ENDED_CODE, STATUS_CODES, STATUS_NAMES
-from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.journal import Journal, visit_from
 from durable_trio._snapshot.records import (
     FINISH,
     OK,
@@ -153,20 +154,31 @@ def _point(
 async def fork(engine: Engine, run_id: str, from_step: str, id: str | None, visit: int | None) -> Run:  # noqa: A002
     """See ``Engine.fork``."""
     async with engine.steering:
-        engine.check_open()
-        alias = None
-        if id is not None:
-            alias = check_id(id)
-            known = existing(engine, id)
-            if known is not None:
-                await engine.committer.durable()
-                _check_origin(engine, id, run_id)
-                return Run(engine, known, created=False)
-        await engine.committer.durable()  # what has happened so far
-        engine.check_open()
-        run = _fork_now(engine, run_id, from_step, visit, alias)
+        run, created = (await fork_for(engine, run_id, from_step, id, visit))()
         await engine.committer.durable()
-        return Run(engine, run, created=True)
+        return Run(engine, run, created=created)
+
+
+async def fork_for(
+    engine: Engine,
+    run_id: str,
+    from_step: str,
+    id: str | None,  # noqa: A002
+    visit: int | None,
+) -> Callable[[], tuple[RunState, bool]]:
+    """What hands over the start of a fork and gives it, or the one that exists; True if it is a new one.
+
+    To be called with no await in between, and while ``engine.steering`` is held.
+    """
+    engine.check_open()
+    alias = None if id is None else check_id(id)
+    known = None if id is None else existing(engine, id)
+    await engine.committer.durable()  # what has happened so far
+    if id is not None and known is not None:
+        _check_origin(engine, id, run_id)
+        found = known, False
+        return lambda: found
+    return lambda: (_fork_now(engine, run_id, from_step, visit, alias), True)
 
 
 def _check_origin(engine: Engine, fork_id: str, run_id: str) -> None:
@@ -174,13 +186,19 @@ def _check_origin(engine: Engine, fork_id: str, run_id: str) -> None:
     rows = engine.reader.load(fork_id).rows
     origin = Journal(engine.reader.codec.decode_rows(rows)).forked_from
     if origin != run_id:
-        what = "no fork" if origin is None else f"a fork of run {origin!r}"
-        raise InputError(f"the id {fork_id[:80]!r} belongs to a run that is {what}; choose another id")
+        raise _taken(fork_id, "no fork" if origin is None else f"a fork of run {origin!r}")
+
+
+def _taken(fork_id: str, by: str) -> InputError:
+    return InputError(f"the id {fork_id[:80]!r} belongs to a run that is {by}; choose another id")
 
 
 def _fork_now(
     engine: Engine, run_id: str, from_step: str, visit: int | None, alias: bytes | None
 ) -> RunState:
+    engine.check_open()
+    if alias is not None and existing(engine, alias.decode()) is not None:
+        raise _taken(alias.decode(), "no fork")  # it was started just now; forks come one at a time
     stored, old, plan, records = _known(engine, stored_now(engine, run_id))
     journal = Journal(records)
     points = _points(journal, plan)
@@ -190,7 +208,7 @@ def _fork_now(
     new_id = id_of_key(key) if alias is None else alias.decode()
     taken_over = [
         *_before(journal, points[: points.index((path, number))]),
-        Forked(run_id, path, number, now),
+        Forked(run_id, path, number, now, sorted(journal.superseded) or None),
     ]
     going_on = Journal(taken_over)
     _check_fit(engine, old, plan, going_on)
@@ -227,7 +245,8 @@ def _points(journal: Journal, plan: Plan) -> list[tuple[str, int]]:
     else:
         following = last.next or _after(plan, last.path)
     if following is not None:
-        points.append((following, 1 + sum(path == following for path, _ in points)))
+        last_visit = max((visit for path, visit in points if path == following), default=0)
+        points.append((following, visit_from(journal.superseded, following, last_visit + 1)))
     return points
 
 
@@ -281,44 +300,54 @@ def _note(engine: Engine, stored: Stored, note: bytes) -> None:
 async def pause(engine: Engine, run_id: str) -> bool:
     """See ``Engine.pause``."""
     async with engine.steering:
-        run = await _under_way(engine, run_id, "paused")
-        if run.pause is not None:
-            return False
-        run.pause = trio.Event()
-        record = engine.codec.encode(Paused(engine.now()))
-        if _has_task(run):
-            run.put(record)  # it is set aside when all of its tasks have come to where a step would start
-        else:
-            engine.admission.discard(run)
-            engine.post.set_aside(run, record)
+        done = pause_now(engine, await under_way(engine, run_id, "paused"))
         await engine.committer.durable()
-        return True
+        return done
+
+
+def pause_now(engine: Engine, run: RunState) -> bool:
+    """Hand over that a run is paused that ``under_way`` has just given; False if it was."""
+    if run.pause is not None:
+        return False
+    run.pause = trio.Event()
+    record = engine.codec.encode(Paused(engine.now()))
+    if _has_task(run):
+        run.put(record)  # it is set aside when all of its tasks have come to where a step would start
+    else:
+        engine.admission.discard(run)
+        engine.post.set_aside(run, record)
+    return True
 
 
 async def resume(engine: Engine, run_id: str) -> bool:
     """See ``Engine.resume``."""
     async with engine.steering:
-        run = await _under_way(engine, run_id, "resumed")
-        paused = run.pause
-        if paused is None:
-            return False
-        run.pause = None
-        record = engine.codec.encode(Resumed(engine.now()))
-        at = run.header.at
-        if _has_task(run):
-            run.put(record)
-            paused.set()
-        elif at is not None and engine.post.is_too_early(run):
-            engine.post.schedule(run, at, None, None, record)
-        else:
-            engine.admission.discard(run)
-            engine.post.wake(run, record)
+        done = resume_now(engine, await under_way(engine, run_id, "resumed"))
         await engine.committer.durable()
-        return True
+        return done
 
 
-async def _under_way(engine: Engine, run_id: str, done: str) -> RunState:
-    """A run that has not ended and can go on."""
+def resume_now(engine: Engine, run: RunState) -> bool:
+    """Hand over that a run goes on that ``under_way`` has just given; False if it was not paused."""
+    paused = run.pause
+    if paused is None:
+        return False
+    run.pause = None
+    record = engine.codec.encode(Resumed(engine.now()))
+    at = run.header.at
+    if _has_task(run):
+        run.put(record)
+        paused.set()
+    elif at is not None and engine.post.is_too_early(run):
+        engine.post.schedule(run, at, None, None, record)
+    else:
+        engine.admission.discard(run)
+        engine.post.wake(run, record)
+    return True
+
+
+async def under_way(engine: Engine, run_id: str, done: str) -> RunState:
+    """A run that has not ended and can go on, as it is while nothing is awaited."""
     engine.check_open()
     run = await engine.post.unended(run_id)
     engine.check_open()

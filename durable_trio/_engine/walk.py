@@ -16,6 +16,7 @@ from durable_trio._engine.dispatch import run_node
 from durable_trio._engine.ending import end, give_up
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
+from durable_trio._snapshot.journal import visit_from
 from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done
 from durable_trio._values import Failure
 
@@ -39,7 +40,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
             reason = _endless(plan.max_visits, node.name)
             give_up(run, Ending("failed", reason, {node.path: reason}), [])
             return
-        visit = visits[index] = _visit(run, node.path, visits.get(index, 0) + 1)
+        visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
         outcome = None if run.journal is None else replayed(run, node, base, visit)
         if outcome is not None:
             records = []
@@ -64,14 +65,6 @@ async def walk(run: RunState, scope: StepScope) -> None:
             if ARMED:
                 failpoint("step.durable")
         base = outcome.value
-
-
-def _visit(run: RunState, path: str, visit: int) -> int:
-    """Which visit of a node at the top level this is: one that was superseded does not count, but is one."""
-    superseded = run.superseded
-    while superseded and (path, visit) in superseded:
-        visit += 1
-    return visit
 
 
 def _next(plan: Plan, index: int, outcome: Outcome) -> tuple[Ending | None, int]:
@@ -116,7 +109,7 @@ def _reached(run: RunState) -> str:
     index = 0
     while True:
         node = run.plan.nodes[index]
-        visit = visits[index] = _visit(run, node.path, visits.get(index, 0) + 1)
+        visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
         outcome = replayed(run, node, base, visit)
         if outcome is None:
             return node.path

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from durable_trio._errors import StoreCorrupt
@@ -56,7 +56,7 @@ class Journal:
         retried: when the run was last let go on after it had failed, or None.
         unheard: (path, visit) of the calls of children that had answered with an error by then.
         superseded: (path, visit) of the nodes at the top level that were when the run was let go on from an
-            earlier one.
+            earlier one, or that were in the run that it was forked from.
         forked_from: the id of the run that what is in ``taken_over`` was recorded of, or None.
         taken_over: (path, visit) of what was recorded of that run.
         paused: no step starts.
@@ -147,6 +147,7 @@ class Journal:
         elif isinstance(record, Forked):
             self.forked_from = record.run
             self.taken_over = frozenset(self.done)
+            self.superseded.update(record.superseded or ())
         elif not isinstance(record, ForkMade):
             self.paused = isinstance(record, Paused)
 
@@ -243,6 +244,16 @@ class Journal:
             if above is not None and above.status == OK:
                 return True
         return False
+
+
+def visit_from(superseded: Collection[Visit], path: str, visit: int) -> int:
+    """Which visit of a node at the top level comes at or after this one, where some were superseded.
+
+    One that was does not count, but its number is taken: whatever has a record is never entered again.
+    """
+    while superseded and (path, visit) in superseded:
+        visit += 1
+    return visit
 
 
 def top_of(key: Visit) -> Visit:

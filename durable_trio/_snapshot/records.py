@@ -186,13 +186,15 @@ class Rewound(msgspec.Struct, array_like=True, tag=13):
     at: float
 
 
-class Forked(msgspec.Struct, array_like=True, tag=14):
+class Forked(msgspec.Struct, array_like=True, tag=14, repr_omit_defaults=True):
     """The records before this one were taken over from another run, which did what they tell of."""
 
     run: str  # its id
     path: str  # where this run goes on: a node at the top level
     visit: int
     at: float
+    # (path, visit) of what was superseded in the other run: the numbers of its visits are taken over too.
+    superseded: list[tuple[str, int]] | None = None
 
 
 class ForkMade(msgspec.Struct, array_like=True, tag=15):

@@ -60,8 +60,9 @@ DATE, TIME, TIMEDELTA, OK, ERR, FAILURE, ENUM, OBJECT = range(10, 18)
 MAX_DEPTH: Final = 140
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-# Names of zones lead to files (and to modules under tzdata.zoneinfo): nothing else gets that far.
-_ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
+# Names of zones lead to files (and to modules under tzdata.zoneinfo): nothing else gets that far, and nothing
+# that is longer than a file's name, for looking costs more than linear time.
+_ZONE_KEY: Final = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _PLAIN: Final = frozenset({type(None), bool, float, bytes})
 
 

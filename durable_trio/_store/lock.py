@@ -39,7 +39,7 @@ class WriterLock:
         except OSError as error:
             raise StoreError(
                 f"cannot open {path} for writing: {error.strerror}; give this user write access to the "
-                "directory, or open the database with readonly=True"
+                "directory, or only look at the database, with open_client"
             ) from error
         try:
             self._take()

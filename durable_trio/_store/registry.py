@@ -44,8 +44,8 @@ class Registry:
             raise StoreError(f"{found.dead} (this process still has it open: close those stores first)")
         elif found.readonly and not readonly:
             raise StoreLocked(
-                f"this process has {found.directory} open with readonly=True, and LMDB opens a file once per "
-                "process: close that store first, or open for writing before reading"
+                f"this process has {found.directory} open for reading only, and LMDB opens a file once per "
+                "process: leave that open_client first, or open_engine before it"
             )
         found.users += 1
         return found

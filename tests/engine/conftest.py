@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from client_helpers import Service
+from compensation_helpers import Undone
 
 from durable_trio import Workflow
 
@@ -28,6 +29,11 @@ def disk(tmp_path):
 @pytest.fixture
 def wf():
     return Workflow("orders")
+
+
+@pytest.fixture
+def undone(wf):
+    return Undone(wf)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -101,3 +101,13 @@ class Meeting:
             event.set()
             self._here, self._all = 0, trio.Event()
         await event.wait()
+
+
+def at(hold, value=None):
+    """A step that stays there until it is let go."""
+
+    async def step(ctx):
+        await hold()
+        return value
+
+    return step

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 import trio
-from engine_helpers import states
+from engine_helpers import states, step_of
 from waiting_helpers import START, Wall, noted, reaches, waiting_for
 
 from durable_trio import Ok, RunFailed, Workflow, open_engine
@@ -234,3 +234,24 @@ async def test_a_timer_that_fires_while_the_writer_parks_its_run_again_is_no_lef
         engine.ring(key, instant)
         go_on.set()
         assert await (await engine.start(wf, id="r")).result() == {}
+
+
+async def test_what_a_blocks_timeout_has_cut_off_while_the_run_was_parked_shows_as_begun(mock_clock):
+    """As where the block's task is there to cancel it."""
+    wf = Workflow("bounded")
+    with wf.parallel(name="block", timeout=100, on_error="complete_all"):
+        wf.wait_for_event("never")
+        with wf.sequence("chain"):
+            wf.step(lambda ctx: ctx, name="a", inline=True)
+            wf.sleep(1000, name="nap")
+    async with open_engine(workflows=[wf], clock=trio_clock()) as engine:
+        run = await engine.start(wf)
+        await reaches(engine, run.id)
+        await run.result()
+        info = await engine.get(run.id)
+    begun = EPOCH
+    for path in ("block/wait_for_never", "block/chain"):
+        step = step_of(info, path)
+        assert (step.status, step.attempt, step.error.attempts) == ("timed_out", 1, 1)
+        assert step.started_at - begun < timedelta(seconds=1)
+        assert 100 <= step.duration < 101

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 import trio
-from engine_helpers import Hold, crash_image
+from engine_helpers import Hold, at, crash_image
 from waiting_helpers import reaches
 
 from durable_trio import (
@@ -44,15 +44,6 @@ def define(entered, names="abc", **options):
     for name in names:
         declare(name)
     return wf
-
-
-def at(hold):
-    """A step that stays there until it is let go."""
-
-    async def step(ctx):
-        await hold()
-
-    return step
 
 
 async def test_it_takes_over_what_was_recorded_and_goes_on_from_there(db, entered):
@@ -99,6 +90,33 @@ async def test_an_id_that_belongs_to_another_run_is_refused(db, entered):
         await engine.fork("other", "c", id="f")
         with pytest.raises(InputError, match="a fork of run 'other'"):
             await engine.fork("r", "c", id="f")
+
+
+async def test_an_id_that_is_given_to_another_run_at_the_same_time_is_refused(disk, entered):
+    wf = define(entered)
+    refused = []
+
+    async def fork(engine, number):
+        try:
+            await engine.fork("r", "c", id=f"f{number}")
+        except InputError as error:
+            refused.append(str(error))
+
+    async def start(engine, number):
+        for _ in range(number % 4):  # the fork takes some ticks until it is handed over
+            await trio.lowlevel.checkpoint()
+        await engine.run(wf, id=f"f{number}")
+
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await engine.run(wf, id="r")
+        for number in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fork, engine, number)
+                nursery.start_soon(start, engine, number)
+        ids = [info.id for info in await engine.list()]
+        assert len(ids) == len(set(ids)) == 21
+    assert refused  # in some of them the start was first
+    assert all("no fork" in message for message in refused)
 
 
 async def test_without_an_id_each_is_another_run(db, entered):

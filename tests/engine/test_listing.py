@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from engine_helpers import Hold, step_of
 
-from durable_trio import DurableError, Err, InputError, Ok, RunNotFound, Workflow, open_engine
+from durable_trio import DurableError, Err, InputError, Ok, RunNotFound, Workflow, open_client, open_engine
 
 
 def simple(name):
@@ -220,3 +221,38 @@ async def test_list_is_the_same_after_a_restart(disk, one, two):
     async with open_engine(disk, workflows=[one, two]) as engine:
         assert await engine.list() == before
         assert await ids(engine, workflow=one, status="failed", limit=1, after="r6") == ["r0"]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"workflow": 5},
+        {"workflow": simple},
+        {"workflow": b"orders"},
+        {"status": 5},
+        {"status": [["failed"]]},
+        {"parent": 5},
+        {"after": 5},
+        {"limit": "5"},
+    ],
+    ids=str,
+)
+async def test_a_filter_of_a_wrong_type_is_refused(disk, wf, filters):
+    wf.step(lambda ctx: ctx, name="step", inline=True)
+    (name, value), *_ = filters.items()
+    said = repr(value[0] if name == "status" and isinstance(value, list) else value)
+    async with open_engine(disk, workflows=[wf]) as engine, open_client(disk) as client:
+        await engine.run(wf)
+        for on in (engine, client):
+            with pytest.raises(InputError, match=re.escape(said[:80])):
+                await on.list(**filters)
+            if name in ("workflow", "limit"):
+                with pytest.raises(InputError, match=re.escape(said[:80])):
+                    await on.pending_inputs(**filters)
+
+
+async def test_a_name_that_no_run_has_finds_nothing(db, wf):
+    wf.step(lambda ctx: ctx, name="step", inline=True)
+    async with open_engine(db, workflows=[wf]) as engine:
+        await engine.run(wf)
+        assert await engine.list(workflow="nobody") == await engine.pending_inputs(workflow="nobody") == []

@@ -155,6 +155,14 @@ async def test_before_any_block_there_are_no_results(db, wf):
     assert await result_of(db, wf) == {"results": {}, "ctx": {}}
 
 
+async def test_behind_a_block_with_into_there_are_no_results(db, wf):
+    with wf.parallel() as block:
+        wf.step(lambda ctx: Ok(1), name="a", inline=True)
+        block.into(lambda ctx, results: ctx | {"a": results["a"].value})
+    wf.step(lambda ctx: ctx | {"left": dict(parallel_results())}, name="after", inline=True)
+    assert await result_of(db, wf) == {"a": 1, "left": {}}
+
+
 async def test_a_changed_copy_of_the_results_changes_nothing_else(db, wf):
     with wf.parallel():
         wf.step(lambda ctx: Ok([1]), name="a", inline=True)

@@ -11,6 +11,7 @@ from engine_helpers import Hold, states
 from waiting_helpers import START, Wall, reaches, waiting_for
 
 from durable_trio import (
+    DurableError,
     Ok,
     Retry,
     RunFailed,
@@ -22,7 +23,10 @@ from durable_trio import (
     wait_for_all,
     wait_for_any,
     wait_for_approval,
+    wait_for_choice,
     wait_for_event,
+    wait_for_form,
+    wait_for_input,
     wait_for_text,
 )
 from durable_trio.testing import EPOCH, trio_clock
@@ -306,19 +310,45 @@ async def test_a_thread_can_wait_too(mock_clock):
 
 
 @pytest.mark.parametrize(
-    "wait",
+    ("wait", "arguments"),
     [
-        lambda: sleep(0),
-        lambda: sleep_until(EPOCH),
-        lambda: wait_for_event("go"),
-        lambda: wait_for_any(["go"]),
-        lambda: wait_for_all(["go"]),
-        lambda: wait_for_text("name"),
+        (sleep, (0,)),
+        (sleep_until, (EPOCH,)),
+        (wait_for_event, ("go",)),
+        (wait_for_any, (["go"],)),
+        (wait_for_all, (["go"],)),
+        (wait_for_input, ("name",)),
+        (wait_for_approval, ("name",)),
+        (wait_for_choice, ("name", ["a", "b"])),
+        (wait_for_text, ("name",)),
+        (wait_for_form, ("name", [{"name": "a", "type": "text"}])),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_outside_of_a_step_it_says_so_and_names_what_was_called(wait, arguments):
+    with pytest.raises(RuntimeError, match=rf"^{wait.__name__}\(\) was called outside a step"):
+        await wait(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: wait_for_choice("size", []), r"wait_for_choice\('size'\)"),
+        (lambda: wait_for_form("trip", [{"name": "a", "type": "colour"}]), r"wait_for_form\('trip'\)"),
+        (lambda: wait_for_text(""), "wait_for_text: the name"),
+        (lambda: wait_for_event(5), "wait_for_event: the name"),
     ],
 )
-async def test_outside_of_a_step_it_says_so(wait):
-    with pytest.raises(RuntimeError, match="outside a step"):
-        await wait()
+async def test_what_makes_no_question_is_refused_under_the_name_that_was_called(ask, message):
+    wf = Workflow("orders")
+
+    @wf.step
+    async def asks(ctx):
+        with pytest.raises(DurableError, match=message):
+            await ask()
+
+    async with open_engine(workflows=[wf]) as engine:
+        await engine.run(wf)
 
 
 async def test_waits_that_are_answered_at_once_let_others_run(mock_clock):

@@ -40,3 +40,10 @@ def waiting_for(info):
 def noted(wf, name, seen):
     """Declare a step that notes its name and leaves the context as it is."""
     wf.step(lambda ctx: seen.append(name), name=name, inline=True)
+
+
+async def set_aside(engine, run_id="r"):
+    """Look on until nothing of the paused run is in a body."""
+    info = await reaches(engine, run_id)
+    assert info.paused
+    return info

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import sys
-import time
+import traceback
 
 import msgspec
 import pytest
@@ -30,6 +32,29 @@ def ext(code, payload):
     return encode(msgspec.msgpack.Ext(code, payload))
 
 
+# Seconds: no measure of anything, only the end of what hangs.
+PATIENCE = 60
+# What takes quadratic time, takes hours for so many bytes.
+LARGE = 10_000_000
+
+
+def comes_to_an_end(act):
+    """Do it in a process of its own, which the kernel ends if it hangs: no handler runs while C code does."""
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(PATIENCE)
+            act()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
 def try_all(data):
     for codec in (CODEC, LENIENT):
         for decode in (
@@ -46,7 +71,7 @@ def try_all(data):
 
 
 @given(st.binary(max_size=200))
-@settings(patient, max_examples=300, deadline=5000)
+@settings(patient, max_examples=300)
 def test_random_bytes(data):
     try_all(data)
     for code in range(1, 19):
@@ -83,13 +108,13 @@ payloads = plain | st.tuples(names, plain) | st.tuples(st.just("2024-01-01"), pl
 @example(codes.ENUM, ("stored_types:Access", 2**63))
 @example(codes.ENUM, ("stored_types:Order", "x"))
 @example(codes.OBJECT, ("stored_types:Color", {}))
-@settings(patient, max_examples=500, deadline=5000)
+@settings(patient, max_examples=500)
 def test_misshapen_payloads(code, payload):
     try_all(ext(code, encode(payload)))
 
 
 @given(contexts, st.data())
-@settings(patient, max_examples=200, deadline=5000)
+@settings(patient, max_examples=200)
 def test_mutated_records(context, data):
     done = Done("a", 1, STEP, OK, 1, 1.5, 0.25, DELTA, CODEC.wire(context))
     row = bytearray(pack_row([CODEC.encode(done)]))
@@ -166,32 +191,40 @@ def test_a_users_hash_that_fails_is_no_crash():
 @pytest.mark.parametrize("opening", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"])
 def test_lengths_that_lie_cost_neither_time_nor_memory(opening):
     data = opening + b"\xff\xff\xff\xff\x01"
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    for depth in range(1, 50):
-        with pytest.raises(StoreCorrupt):
-            CODEC.decode_value(data * depth)
-        with pytest.raises(StoreCorrupt):
-            CODEC.decode_value(ext(codes.TUPLE, data * depth))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
-    assert time.perf_counter() - began < 5
+
+    def decode():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for depth in range(1, 50):
+            with pytest.raises(StoreCorrupt):
+                CODEC.decode_value(data * depth)
+            with pytest.raises(StoreCorrupt):
+                CODEC.decode_value(ext(codes.TUPLE, data * depth))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes"
+
+    comes_to_an_end(decode)
 
 
 @pytest.mark.parametrize(
     ("code", "payload"),
     [
-        (codes.BIG_INT, b"\x7f" * 1_000_000),
-        (codes.DECIMAL, b"9" * 1_000_000),
-        (codes.SURROGATES, b"\xed\xa0\x80" * 300_000),
-        (codes.ENUM, encode(["stored_types:Bits", msgspec.msgpack.Ext(codes.BIG_INT, b"\x7f" * 1_000_000)])),
-        (codes.DATE, b"2" * 1_000_000),
-        (codes.DATETIME, encode(["2024-01-01", "Europe/" * 100_000 + "Berlin", 0])),
+        (codes.BIG_INT, b"\x7f" * LARGE),
+        (codes.DECIMAL, b"9" * LARGE),
+        (codes.SURROGATES, b"\xed\xa0\x80" * (LARGE // 3)),
+        (codes.ENUM, encode(["stored_types:Bits", msgspec.msgpack.Ext(codes.BIG_INT, b"\x7f" * LARGE)])),
+        (codes.DATE, b"2" * LARGE),
+        (codes.DATETIME, encode(["2024-01-01", "Europe/" * (LARGE // 10) + "Berlin", 0])),
     ],
     ids=["int", "Decimal", "str", "flag", "date", "zone"],
 )
-def test_large_values_take_linear_time(code, payload):
-    began = time.perf_counter()
-    try_all(ext(code, payload))
-    assert time.perf_counter() - began < 5
+def test_large_values_take_no_quadratic_time(code, payload):
+    comes_to_an_end(lambda: try_all(ext(code, payload)))
+
+
+def test_a_zone_with_an_impossible_name_is_one_that_this_system_does_not_have():
+    data = ext(codes.DATETIME, encode(["2024-01-01", "Europe/" * 10_000 + "Berlin", 0]))
+    with pytest.raises(UnknownType, match="install its time zone data"):
+        CODEC.decode_value(data)
+    assert LENIENT.decode_value(data).type == "zoneinfo:ZoneInfo"
 
 
 def test_nothing_is_imported():

@@ -258,7 +258,7 @@ def test_a_reader_outlives_the_writer_it_shared_with(path, opened, child, new_ru
 def test_reading_first_and_then_writing_is_refused_with_a_reason(path, opened, child):
     opened().close()
     reader = opened(readonly=True)
-    with pytest.raises(StoreLocked, match=r"readonly=True.*close that store first"):
+    with pytest.raises(StoreLocked, match=r"for reading only.*leave that open_client first"):
         open_lmdb(path)
     assert child(TRY, path).finish() == "opened"  # the refused attempt holds no lock
     reader.close()

@@ -349,7 +349,7 @@ def reachable():
     ("directory", "data", "how", "message"),
     [
         (0o700, 0o600, "write", "cannot look into"),
-        (0o755, 0o644, "write", "cannot open .*writer.lock for writing.*readonly=True"),
+        (0o755, 0o644, "write", "cannot open .*writer.lock for writing.*open_client"),
         (0o755, 0o600, "readonly", "cannot read .*durable-trio.json: Permission denied"),
         (0o755, 0o644, "readonly", "no permission.*lock.mdb"),
     ],
