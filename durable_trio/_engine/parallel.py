@@ -240,6 +240,7 @@ class Block:
                 if left <= 0:
                     self._overtaken = frozenset(todo[: self._width])
             await self._run_here(scope)
+            self._run.engine.stragglers.discard(scope)
             if not self._spread:
                 self._run.busy -= 1
             self._leave()
@@ -264,7 +265,7 @@ class Block:
             except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest, the engine
                 self._cut_off(index, scope, error)
                 return
-            self._ended(index, scope, outcome)
+            self._ended(index, outcome)
             row += 1
             # Other tasks want their turn, too; and what replaces a task's context works from the next one on.
             if row == _IN_A_ROW or task.context is not context:
@@ -320,7 +321,7 @@ class Block:
         except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
             self._cut_off(index, scope, error)
         else:
-            self._ended(index, scope, outcome)
+            self._ended(index, outcome)
             following = None if self._is_over else next(self._queue, None)
             if following is not None:
                 # Not this task again: a body may have left context variables in it.
@@ -329,6 +330,7 @@ class Block:
                 run.busy += 1
                 self._clean.run(self._nursery.start_soon, self._branch, following)
         run.scopes.discard(scope)
+        run.engine.stragglers.discard(scope)  # whoever cancelled it: this block, its run, or the engine's end
         # The task's context holds the scope: this would be a circle, for the garbage collector to find.
         scope.clean = None
         self._leave()
@@ -340,11 +342,9 @@ class Block:
             self._cause is not None or self._run.halted or (self._timeout is not None and self._has_timed_out)
         )
 
-    def _ended(self, index: int, scope: StepScope, outcome: Outcome) -> None:
+    def _ended(self, index: int, outcome: Outcome) -> None:
         """A branch has an outcome."""
         run = self._run
-        if self._cause is not None:
-            run.engine.stragglers.discard(scope)
         if outcome.record:
             run.put(outcome.record)
         if ARMED:
@@ -363,8 +363,6 @@ class Block:
         else:
             self._run.engine.fail(error)
         scope.path = None
-        if self._cause is not None:
-            self._run.engine.stragglers.discard(scope)
 
     def _leave(self) -> None:
         """A branch's task is done; what it has for being busy goes back to the block with the last one."""

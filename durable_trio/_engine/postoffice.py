@@ -193,7 +193,7 @@ class PostOffice:
             # Its start is on disk, and who waits for that is not told yet.
             run, live, stored = live, None, None
         over = run is not None and (run.ending is not None or run.pause is not None or run.stopped)
-        if live is None and not over and known is not None and known.stored.status == _WAITING:
+        if live is None and not over and known is not None and _waits(run, known):
             run = run or take_over(engine, known)
             if run.status != "blocked":
                 run.timer = instant
@@ -318,3 +318,8 @@ class PostOffice:
         stored = self._engine.store.load(run.key)
         # What somebody did to it is no beginning.
         return stored is None or not Journal(self._engine.codec.decode_rows(stored.rows)).points()
+
+
+def _waits(run: RunState | None, known: Known) -> bool:
+    """Whether a run is waiting. Of one that is being parked, the store does not know yet that it is."""
+    return known.stored.status == _WAITING if run is None else run.status == "waiting"

@@ -208,7 +208,7 @@ STORY_RUNS = (
         "story",
         4,
         {"think": "event:slow:5+event:slow:3!+until:3+all:x|y:4+any:u|v:4+ok", "fork": "z"},
-        at=12.0,
+        at=60.0,
         sends=(
             Send("slow", ("wait", "think"), after=5),
             Send("x", ("wait", "think")),

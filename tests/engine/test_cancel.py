@@ -319,6 +319,27 @@ async def test_a_step_that_ends_within_the_grace_time_is_not(mock_clock, wf, cap
     assert caplog.records == []
 
 
+async def test_branches_that_end_with_their_cancelled_run_are_not_either(mock_clock, wf, caplog):
+    began = []
+    with wf.parallel(name="block"):
+        for name in ("one", "two"):
+
+            @wf.step(name=name)
+            async def branch(ctx):
+                began.append(step_info().path)
+                await trio.sleep_forever()
+
+    caplog.set_level(logging.WARNING, logger="durable_trio")
+    async with open_engine(workflows=[wf], clock=trio_clock(), cancel_grace=5) as engine:
+        run = await engine.start(wf)
+        await wait_all_tasks_blocked()
+        assert len(began) == 2
+        await engine.cancel(run.id)
+        await run.wait()
+        await trio.sleep(100)
+    assert caplog.records == []
+
+
 async def test_a_step_may_cancel_its_own_run(db, wf):
     entered = []
     engines = []

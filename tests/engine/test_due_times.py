@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -207,6 +208,32 @@ async def test_a_blocks_time_ends_with_the_block(mock_clock):
         assert waiting_for(info) == ["wait_for_go"]
         await engine.send_event(run.id, "go", 1)
         assert (await run.result())["go"] == 1
+
+
+async def test_a_timer_that_fires_while_the_writer_parks_its_run_again_is_no_leftover(disk, monkeypatch):
+    """The run was woken early by a message that it does not want: its timer stayed where it was."""
+    wall, wf = Wall(), Workflow("nap")
+    wf.sleep(10, name="nap")
+    parking, go_on = threading.Event(), threading.Event()
+    async with open_engine(disk, workflows=[wf], clock=wall) as engine:
+        await engine.start(wf, id="r")
+        await reaches(engine, "r")
+        ((instant, key),) = engine.store.timers(limit=9)
+        commit = engine.store.commit
+
+        def held_commit(writes, answers=()):
+            if any(write.timer == instant for write in writes):
+                parking.set()
+                go_on.wait()
+            return commit(writes, answers)
+
+        monkeypatch.setattr(engine.store, "commit", held_commit)
+        await engine.send_event("r", "unwanted")
+        await trio.to_thread.run_sync(parking.wait)
+        wall.pass_(20)
+        engine.ring(key, instant, None)
+        go_on.set()
+        assert await (await engine.start(wf, id="r")).result() == {}
 
 
 async def test_what_a_blocks_timeout_has_cut_off_while_the_run_was_parked_shows_as_begun(mock_clock):

@@ -1,11 +1,13 @@
 """One system call fails, and what was acknowledged is there all the same; then the engine is opened again.
 
 Each case is a process of its own: a kind of call (a write of pages or of the meta page, a sync, an mmap),
-which
-of them is the first to fail, how many do, and with what. A short write is an error to LMDB. A disk that is
-full for some calls has space again after them; the engine has stopped by then, as it does after any failed
-commit, and goes on when it is opened again. Then a second process, in which
-nothing fails, must end every run.
+which of them is the first to fail, how many do, and with what. A short write is an error to LMDB. A disk that
+is full for some calls has space again after them; the engine has stopped by then, as it does after any
+failed commit, and goes on when it is opened again. Then a second process, in which nothing fails, must end
+every run.
+
+How many calls a process makes is a matter of chance. A fault whose turn never came is brought forward, until
+it happens; one that does not happen at the first call is a violation.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +28,9 @@ from durable_trio._info import STATUS_NAMES
 from durable_trio._store.lmdb import open_lmdb
 
 from .power import lost
-from .recording import STORE_ERROR, build_library, read_log, record
+from .recording import STORE_ERROR, Entry, build_library, read_log, record
+
+Complain = Callable[[str], None]
 
 _RUNS = 10
 _MEMORY = Path("/dev/shm")
@@ -56,11 +61,11 @@ KINDS = (
 
 
 class Totals:
-    """``fired`` and ``unfired`` by kind; ``endings``: how the faulty process ended."""
+    """``fired`` and ``early`` (had to be brought forward) by kind; ``endings`` of the faulty process."""
 
     def __init__(self) -> None:
         self.fired: Counter[str] = Counter()
-        self.unfired: Counter[str] = Counter()
+        self.early: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
         self.violations: list[str] = []
         self.seconds = 0.0
@@ -69,62 +74,84 @@ class Totals:
         """The counts, as text."""
         rows = [f"{self.fired.total()} system call faults: {dict(self.endings)}"]
         rows += [f"  {count:6} x {label}" for label, count in sorted(self.fired.items())]
-        rows.append(f"  {self.unfired.total():6} faults did not happen")
+        rows.append(f"  {self.early.total():6} were brought forward")
         rows.append(f"violations: {len(self.violations)}")
         return "\n".join(rows)
 
 
-def run(seed: int, number: int) -> Totals:
+class _Case(NamedTuple):
+    library: Path
+    folder: Path
+    kind: Kind
+    first: int  # the first call that fails
+
+    @property
+    def fault(self) -> str:
+        return f"{self.kind.call}:{self.first}:{self.kind.times}:{self.kind.error}"
+
+
+def run(seed: int, number: int, kinds: Sequence[Kind] = KINDS) -> Totals:
     """So many faults that happened, of all kinds in turn."""
     totals = Totals()
     began = time.monotonic()
     rng = random.Random(seed)
     base = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="calls-", dir=base) as name:
-        library = build_library(Path(name))
-        tried = 0
-        while totals.fired.total() < number and tried < 3 * number:
-            kind = KINDS[tried % len(KINDS)]
-            tried += 1
-            _try(totals, library, Path(name) / "case", kind, rng.randrange(1, kind.last + 1))
+        folder = Path(name)
+        library = build_library(folder)
+        for tried in range(number):
+            kind = kinds[tried % len(kinds)]
+            case = _Case(library, folder / "case", kind, rng.randrange(1, kind.last + 1))
+            while not _try(totals, case):
+                totals.early[kind.label] += 1
+                if case.first == 1:
+                    totals.violations.append(f"{kind.label} ({case.fault}) was armed, and never happened")
+                    break
+                case = case._replace(first=case.first // 2)
     totals.seconds = time.monotonic() - began
     return totals
 
 
-def _try(totals: Totals, library: Path, folder: Path, kind: Kind, first: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    fault = f"{kind.call}:{first}:{kind.times}:{kind.error}"
-    status, said = record(library, folder, _RUNS, fault)
-    log = list(read_log(folder / "log"))
+def _try(totals: Totals, case: _Case) -> bool:
+    """Whether the fault has happened; what came of it is in ``totals``."""
+    shutil.rmtree(case.folder, ignore_errors=True)
+    case.folder.mkdir()
+    status, said = record(case.library, case.folder, _RUNS, case.fault)
+    log = list(read_log(case.folder / "log"))
     if not any(entry.operation == "F" for entry in log):
-        totals.unfired[kind.label] += 1
-        return
-    totals.fired[kind.label] += 1
-    ending = {0: "went on", STORE_ERROR: "stopped with a typed error", -1: "hung"}.get(
-        status, f"exit {status}"
-    )
+        return False
+    endings = {0: "went on", STORE_ERROR: "stopped with a typed error", -1: "hung"}
+    ending = endings.get(status, f"exit {status}")
+    totals.fired[case.kind.label] += 1
     totals.endings[ending] += 1
 
     def complain(text: str) -> None:
-        totals.violations.append(f"{kind.label}, from call {first} on ({fault}): {text}")
+        totals.violations.append(f"{case.kind.label}, from call {case.first} on ({case.fault}): {text}")
 
-    if status not in (0, STORE_ERROR):
+    if status in (0, STORE_ERROR):
+        _judge(case, log, complain)
+    else:
         complain(f"{ending}: {said[-500:]}")
-        return
-    told = [json.loads(entry.data) for entry in log if entry.operation == "K"]
-    _check(folder, told, complain)
-    status, said = record(library, folder, _RUNS)
+    return True
+
+
+def _judge(case: _Case, log: list[Entry], complain: Complain) -> None:
+    """Hold what was acknowledged against the disk, before and after a process that ends everything."""
+    _check(case.folder, _told(log), complain)
+    status, said = record(case.library, case.folder, _RUNS)
     if status:
         complain(f"the process after it: exit {status}: {said[-500:]}")
         return
-    told = [json.loads(entry.data) for entry in read_log(folder / "log") if entry.operation == "K"]
-    ended = _check(folder, told, complain)
+    ended = _check(case.folder, _told(read_log(case.folder / "log")), complain)
     if ended != _RUNS:
         complain(f"{ended} of {_RUNS} runs have ended after all")
 
 
-def _check(folder: Path, told: list[list[Any]], complain: Any) -> int:
+def _told(log: Iterable[Entry]) -> list[list[Any]]:
+    return [json.loads(entry.data) for entry in log if entry.operation == "K"]
+
+
+def _check(folder: Path, told: list[list[Any]], complain: Complain) -> int:
     """Hold what callers were told against the disk; gives how many runs have ended."""
     try:
         store = open_lmdb(folder / "db", readonly=True)

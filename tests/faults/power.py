@@ -51,9 +51,14 @@ class State(NamedTuple):
 
 
 class Totals:
-    """``states`` by what the log was about to do; ``violations`` in words."""
+    """``states`` by what the log was about to do; ``violations`` in words.
 
-    def __init__(self) -> None:
+    Args:
+        keeps: whether a state with a violation is kept.
+    """
+
+    def __init__(self, *, keeps: bool = True) -> None:
+        self.keeps = keeps
         self.states: Counter[str] = Counter()
         self.opened: Counter[str] = Counter()
         self.violations: list[str] = []
@@ -67,7 +72,7 @@ class Totals:
         return "\n".join(rows)
 
 
-_LABELS = {
+LABELS = {
     "W": "a write of pages under way",
     "S": "pages synced",
     "M": "a write of the meta page under way",
@@ -159,7 +164,7 @@ def _choices(count: int, number: int, rng: random.Random) -> Iterator[int]:
 
 def run(seed: int, number: int, *, heeds_syncs: bool = True) -> Totals:
     """Record workloads, and open so many states of them at least."""
-    totals = Totals()
+    totals = Totals(keeps=heeds_syncs)
     began = time.monotonic()
     rng = random.Random(seed)
     while totals.states.total() < number:
@@ -183,7 +188,7 @@ def _add_states(totals: Totals, rng: random.Random, number: int, *, heeds_syncs:
         before = (folder / "before.mdb").read_bytes()
         batch: list[State] = []
         for state in states(before, log, number, rng, heeds_syncs=heeds_syncs):
-            totals.states[_LABELS[log[state.place].operation]] += 1
+            totals.states[LABELS[log[state.place].operation]] += 1
             batch.append(state)
             if len(batch) == _BATCH:
                 _look_at(totals, batch, folder, content)
@@ -206,11 +211,23 @@ def _look_at(totals: Totals, batch: list[State], folder: Path, content: Content)
     for state, problem in zip(batch, problems, strict=False):
         totals.opened["as acknowledged" if problem is None else "broken"] += 1
         if problem is not None:
-            totals.violations.append(f"place {state.place}, sectors {state.chosen:#x}: {problem}")
+            totals.violations.append(f"{_name(totals, state, folder)}: {problem}")
     if came != "read":
         state = batch[len(problems)]
         said = (folder / "output").read_text()[-500:]
-        totals.violations.append(f"place {state.place}, sectors {state.chosen:#x}: {came}\n{said}")
+        totals.violations.append(f"{_name(totals, state, folder)}: {came}\n{said}")
+
+
+def _name(totals: Totals, state: State, folder: Path) -> str:
+    """Which state this is; the first one that is not as it should be is kept as evidence."""
+    where = f"place {state.place}, sectors {state.chosen:#x}"
+    evidence = folder.with_name(f"kept-{folder.name}")
+    if totals.keeps and not evidence.exists():
+        shutil.copytree(folder / "db", evidence / "db", ignore=shutil.ignore_patterns("data.mdb"))
+        (evidence / "db" / "data.mdb").write_bytes(state.image)
+        (evidence / "told").write_text(json.dumps(state.told))
+        where += f", kept in {evidence}"
+    return where
 
 
 def _problem(state: State, folder: Path, content: Content, *, readonly: bool) -> str | None:

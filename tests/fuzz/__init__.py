@@ -5,7 +5,7 @@
 ``reading``   a forked child opens the file and reads everything: a typed error, or what was written
 ``records``   damaged headers and journal rows, without their seal: what the decoder makes of them
 ``campaign``  many of both
+``guided``    records again, by a fuzzer that is guided by coverage, where atheris is installed
 
-``python -m tests.fuzz --files 5000`` goes through files, ``python -m tests.fuzz --atheris`` runs a
-coverage-guided fuzzer on the decoder, where atheris is installed.
+``python -m tests.fuzz --files 5000`` goes through files, ``python -m tests.fuzz.guided`` through records.
 """

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import tempfile
-from pathlib import Path
 
-from . import campaign, corpus, records
+from . import campaign
 
 
 def main() -> int:
@@ -16,12 +14,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--records", type=int, default=5000)
     parser.add_argument("--seed", type=int, help="which ones (default: new ones each time)")
-    parser.add_argument("--atheris", action="store_true", help="fuzz the decoder, guided by coverage")
-    options, rest = parser.parse_known_args()
-    if options.atheris:
-        with tempfile.TemporaryDirectory() as folder:
-            records.fuzz_with_atheris(corpus.build(Path(folder)).content, rest)
-        return 0
+    options = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if options.seed is None else options.seed
     totals = campaign.run(seed, options.files, options.records)
     for text in totals.violations[:10]:

@@ -87,4 +87,8 @@ def run(
             return totals
         if minutes is not None and totals.seconds >= minutes * 60:
             return totals
+        # Each episode has crashes, but for a few.
+        if crashes is not None and totals.episodes > crashes + 100:
+            came = f"{totals.crashes.total()} crashes in {totals.episodes} episodes"
+            raise AssertionError(f"{came}: they are armed, and do not come")
     raise AssertionError("the seeds never end")

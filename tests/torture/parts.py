@@ -2,147 +2,140 @@
 
 from __future__ import annotations
 
-import json
 import random
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from tests.crash import campaign as crash_campaign
+from tests.crash.everywhere import Everywhere
 from tests.crash.pool import Pool
 from tests.crash.pool import Totals as CrashTotals
 from tests.crash.runner import Job
 from tests.crash.scenarios import SCENARIOS
-from tests.faults import calls, power
-from tests.fuzz import campaign as fuzz_campaign
-from tests.simulation import campaign as simulation_campaign
 
-CI = {"simulation": 20_000, "kills": 1_000, "power": 10_000, "calls": 300, "hostile": 5_000}
-"""How much of each is done for every change."""
+from .chunks import PIECES, Outcome, Workers
+from .expected import CI, lacking
+from .sums import Sums
 
-ROUND = {"simulation": 600, "kills": 60, "power": 400, "calls": 10, "hostile": 200}
-"""How much of each is done at a time, when time is what counts."""
+ROUND = {"simulation": 1000, "kills": 60, "power": 800, "calls": 20, "hostile": 400}
+"""How much of each is done at a time, when time is what counts; a soak is not done by and by."""
 
-
-@dataclass
-class Sums:
-    """What all parts came to.
-
-    Attributes:
-        faults: by part, and by kind.
-        checks: invariants that were looked at, by number.
-        violations: part, and in words.
-    """
-
-    faults: dict[str, Counter[str]] = field(default_factory=lambda: {name: Counter() for name in CI})
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CI, 0.0))
-    checks: Counter[int] = field(default_factory=Counter)
-    violations: list[tuple[str, str]] = field(default_factory=list)
-
-    def table(self) -> str:
-        """The counts, as text."""
-        rows = []
-        for part, kinds in self.faults.items():
-            rows.append(f"{part}: {kinds.total()} in {self.seconds[part]:.0f} s")
-            rows += [f"  {count:7} x {kind}" for kind, count in sorted(kinds.items())]
-        looked = ", ".join(f"{number}: {self.checks[number]}" for number in sorted(self.checks))
-        rows += [f"checks by invariant: {looked}", f"violations: {len(self.violations)}"]
-        return "\n".join(rows)
-
-    def as_json(self, minutes: float, seed: int) -> str:
-        """The counts, for ``docs/reliability.md``."""
-        counts: dict[str, Any] = {
-            "minutes": round(minutes, 1),
-            "seed": seed,
-            "totals": {part: kinds.total() for part, kinds in self.faults.items()},
-            "seconds": {part: round(seconds, 1) for part, seconds in self.seconds.items()},
-            "faults": {part: dict(sorted(kinds.items())) for part, kinds in self.faults.items()},
-            "checks": {str(number): self.checks[number] for number in sorted(self.checks)},
-            "violations": [list(violation) for violation in self.violations],
-        }
-        return json.dumps(counts, indent=2) + "\n"
+_RANDOM = 60  # episodes at random moments, between those of other kinds
+_IN_VAIN = 50  # batches without a kill, after which there will be none
 
 
 class Parts:
-    """Each method does so much of one part, and adds it up.
+    """Does so much of a part, and adds it up.
 
     Args:
         sums: where to.
-        seed: what is done follows from it, but for the kills, whose processes run as they like.
+        seed: what is done follows from it (see ``chunks``).
+        processes: how many pieces are done side by side.
+        told: is called after each piece.
     """
 
-    def __init__(self, sums: Sums, seed: int) -> None:
+    def __init__(
+        self, sums: Sums, seed: int, *, processes: int = 2, told: Callable[[], None] = lambda: None
+    ) -> None:
         self._sums = sums
-        self._rng = random.Random(seed)
-        self._pool: Pool | None = None
-        self._queue: Iterator[Job] = iter(())
+        # A part's seeds must not depend on which other parts are done.
+        self._seeds = {part: _seeds(f"{seed}/{part}") for part in CI}
+        self.asked = dict.fromkeys(CI, 0)
+        self._processes = processes
+        self._told = told
+        self._workers = Workers(processes)
+        self._kills: _Kills | None = None
 
-    def simulation(self, number: int) -> None:
-        """Simulated crashes."""
-        totals = simulation_campaign.run(self._rng.getrandbits(40), crashes=number)
-        self._add("simulation", totals.crashes)
-        self._sums.checks.update(totals.looked)
-        for seed, _, text in totals.violations:
-            self._complain("simulation", f"{text}\n{simulation_campaign.replay_command(seed)}")
+    def do(self, part: str, number: int) -> None:
+        """So much of a part: faults, but for ``soak`` seconds."""
+        before = time.monotonic()
+        self.asked[part] += number
+        if part == "kills":
+            outcomes = self._kill(number)
+        else:
+            outcomes = self._workers.do(part, self._seeds[part], number)
+        for outcome in outcomes:
+            self._sums.add(part, outcome)
+            now = time.monotonic()
+            self._sums.seconds[part] += now - before
+            before = now
+            self._told()
 
-    def kills(self, number: int) -> None:
-        """SIGKILLs of real processes, at every failpoint first."""
-        totals = CrashTotals()
-        if self._pool is None:
-            self._pool = Pool(Path(tempfile.mkdtemp(prefix="torture-")))
-            self._queue = self._jobs(crash_campaign.count(self._pool))
-        while totals.kills.total() < number:
-            for report in self._pool.run(list(islice(self._queue, 40))):
-                totals.add(report)
-        self._add("kills", totals.kills)
-        self._sums.checks.update(totals.looked)
-        for _, text, report in totals.violations:
-            self._complain("kills", f"{text}\n{report.job}\n{report.folder}")
+    def _kill(self, number: int) -> Iterator[Outcome]:
+        if self._kills is None:
+            self._kills = _Kills(next(self._seeds["kills"]), self._processes)
+        return self._kills.do(number)
 
-    def _jobs(self, passed: crash_campaign.Passed) -> Iterator[Job]:
-        everywhere = list(crash_campaign.failpoints(passed, 2))
-        self._rng.shuffle(everywhere)
-        while True:
-            yield from everywhere
-            yield from crash_campaign.anywhere(tuple(SCENARIOS), 200, self._rng.getrandbits(32))
-
-    def power(self, number: int) -> None:
-        """Power-loss states."""
-        totals = power.run(self._rng.getrandbits(32), number)
-        self._add("power", totals.states)
-        for text in totals.violations:
-            self._complain("power", text)
-
-    def calls(self, number: int) -> None:
-        """Failing system calls."""
-        totals = calls.run(self._rng.getrandbits(32), number)
-        self._add("calls", totals.fired)
-        for text in totals.violations:
-            self._complain("calls", text)
-
-    def hostile(self, number: int) -> None:
-        """Hostile files, and four times as many records."""
-        totals = fuzz_campaign.run(self._rng.getrandbits(32), number, 4 * number)
-        kinds = Counter[str]()
-        for (name, came), count in totals.files.items():
-            kinds[f"{name.replace('_', ' ')}: {came}"] += count
-        self._add("hostile", kinds)
-        for text in totals.violations:
-            self._complain("hostile", text)
+    def finish(self) -> None:
+        """Complain about faults that were armed and have not happened."""
+        for part, asked in self.asked.items():
+            if asked:
+                texts = list(lacking(part, self._sums.faults[part], self._sums.others[part], asked))
+                if part == "kills" and self._kills is not None:
+                    texts += self._kills.missed()
+                self._sums.add(part, Outcome(violations=texts))
 
     def close(self) -> None:
         """End the processes that were kept."""
-        if self._pool is not None:
-            self._pool.__exit__(None, None, None)
+        self._workers.close()
+        if self._kills is not None:
+            self._kills.close()
 
-    def _add(self, part: str, kinds: Counter[str]) -> None:
-        assert kinds, f"no fault of {part} happened"
-        self._sums.faults[part].update(kinds)
 
-    def _complain(self, part: str, text: str) -> None:
-        self._sums.violations.append((part, text))
-        print(f"VIOLATION ({part})\n{text}", flush=True)  # noqa: T201
+class _Kills:
+    """SIGKILLs of real processes: first everywhere, then at random."""
+
+    def __init__(self, seed: int, processes: int) -> None:
+        self._rng = random.Random(seed)
+        self._pool = Pool(Path(tempfile.mkdtemp(prefix="torture-")), processes)
+        self._everywhere = Everywhere(self._pool)
+        self._batches = self._all_batches()
+        self._is_complete = False
+
+    def do(self, number: int) -> Iterator[Outcome]:
+        """At least so many."""
+        killed = in_vain = 0
+        # A campaign of the full size tries each place, however many kills that takes.
+        while in_vain < _IN_VAIN and (killed < number or (number >= CI["kills"] and not self._is_complete)):
+            totals = CrashTotals()
+            for report in self._pool.run(next(self._batches)):
+                totals.add(report)
+                self._everywhere.add(report)
+            killed += totals.kills.total()
+            in_vain = 0 if totals.kills else in_vain + 1
+            violations = [f"{text}\n{report.job}\n{report.folder}" for _, text, report in totals.violations]
+            yield Outcome(totals.kills, totals.faults, totals.looked, violations)
+
+    def missed(self) -> list[str]:
+        """Places that were to be hit and were not, if all of them have had their turn."""
+        return self._everywhere.missed() if self._is_complete else []
+
+    def _all_batches(self) -> Iterator[list[Job]]:
+        yield from self._everywhere.batches(self._rng)
+        self._is_complete = True
+        while True:
+            yield list(crash_campaign.anywhere(tuple(SCENARIOS), _RANDOM, self._rng.getrandbits(32)))
+            yield self._some(crash_campaign.moments(self._everywhere.passed, 3), 40)
+            yield self._some(crash_campaign.commits(self._everywhere.passed, 3), 40)
+            yield self._some(crash_campaign.errors(self._everywhere.passed, 1), 10)
+            yield list(crash_campaign.signals(tuple(SCENARIOS), 10, self._rng.getrandbits(32)))
+            yield list(crash_campaign.misfits(1, self._rng.getrandbits(32)))
+
+    def _some(self, jobs: Iterator[Job], number: int) -> list[Job]:
+        found = list(jobs)
+        return self._rng.sample(found, min(number, len(found)))
+
+    def close(self) -> None:
+        """End the runners."""
+        self._pool.__exit__(None, None, None)
+
+
+def _seeds(of: str) -> Iterator[int]:
+    rng = random.Random(of)
+    while True:
+        yield rng.getrandbits(40)
+
+
+assert PIECES.keys() | {"kills"} == CI.keys()

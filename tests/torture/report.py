@@ -15,6 +15,7 @@ _NAMES = {
     "power": "power-loss states",
     "calls": "system call faults",
     "hostile": "hostile files",
+    "soak": "restarts and cancellations with 10,000 runs in flight",
 }
 
 
@@ -26,7 +27,17 @@ def shown(counts: dict[str, Any]) -> str:
         for part, name in _NAMES.items()
     ]
     looked = sum(counts["checks"].values())
-    rows += ["", f"{looked:,} checks of invariants; violations: {len(counts['violations'])}."]
+    others = counts["others"]
+    records = sum(count for kind, count in others["hostile"].items() if kind.startswith("record"))
+    soak = {kind: others["soak"].get(kind, 0) for kind in ("started", "events", "pruned")}
+    sizes = [others["soak"].get(f"MB of {what}", 0) for what in ("memory", "file")]
+    violations = len(counts["violations"])
+    rows += [
+        "",
+        f"{looked:,} checks of invariants, and {records:,} hostile records; violations: {violations}.",
+        f"The soak started {soak['started']:,} runs and pruned {soak['pruned']:,};",
+        f"{soak['events']:,} events were sent; at most {sizes[0]} MB of memory and {sizes[1]} MB of file.",
+    ]
     return "\n".join(rows)
 
 
