@@ -31,7 +31,6 @@ from durable_trio._store.base import (
     StoreStatistics,
     Write,
     check_key,
-    check_writes,
 )
 from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
 from durable_trio._store.datafile import RESTORE, check_data_file, verify_data_file
@@ -224,7 +223,6 @@ class LmdbStore(Store):
     # -- writing -------------------------------------------------------------------------------------
 
     def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
-        check_writes(writes)
         if not writes and not answers:
             return self.batch_number()
         batch = Batch(writes, answers)
