@@ -5,26 +5,26 @@
 @cython.freelist(256)
 @cython.no_gc  # thousands are in the queue at a time, and nothing that one holds holds it
 cdef class Entry:
-    """What was handed over at once of what happened to a run; made by ``entry``, read by ``gather``."""
+    """What was handed over at once of what happened to a run.
 
-    cdef object run  # a Ledger
-    cdef object records  # one, or a sequence of them, which is its owner's
-    cdef list joined  # records of several entries, instead of ``records``
-    cdef object status
+    Args:
+        run: its Ledger.
+        records: one, or a sequence of them, which is not changed.
+        status, header, alias: as of ``Write``.
+        post: what ``Write`` has as messages, taken, timer and old_timer.
+    """
+
+    cdef object run, records, status, post
     cdef bytes header, alias
-    cdef object post
+    cdef list joined  # the records of several entries, instead of ``records``
 
-
-def entry(run, records, status=None, bytes header=None, bytes alias=None, post=None):
-    """An entry of the committer's queue; a function, as that is called faster than a class."""
-    cdef Entry new = Entry.__new__(Entry)
-    new.run = run
-    new.records = records
-    new.status = status
-    new.header = header
-    new.alias = alias
-    new.post = post
-    return new
+    def __init__(self, run, records, status=None, bytes header=None, bytes alias=None, post=None):
+        self.run = run
+        self.records = records
+        self.status = status
+        self.header = header
+        self.alias = alias
+        self.post = post
 
 
 def gather(queue, list waiters not None, type stand_in not None, merge_posts):
@@ -38,8 +38,8 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
         merge_posts: makes one of two posts of a run.
 
     Returns:
-        The writes, at most one per run of the entries, and the answers. The runs' ledgers are as they will
-        be when the writes are on disk.
+        The writes, at most one per run of the entries; the answers; and what holds the entries' runs. Their
+        ledgers are as they will be when the writes are on disk.
     """
     cdef dict groups = {}  # by run key, its first entry, with the others joined to it
     cdef list writes = []
@@ -63,7 +63,7 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
             waiters.append(item)
     for item in groups.values():
         writes.append(write_of(<Entry>item))
-    return writes, answers
+    return writes, answers, groups
 
 
 cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
@@ -75,8 +75,11 @@ cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
         return 0
     first = <Entry>found
     if first.joined is None:
-        first.joined = records_of(first)
-    first.joined += records_of(new)
+        first.joined = [first.records] if PyBytes_CheckExact(first.records) else list(first.records)
+    if PyBytes_CheckExact(new.records):
+        first.joined.append(new.records)
+    else:
+        first.joined.extend(new.records)
     if new.status is not None:
         first.status = new.status
     if type(new.run) is not stand_in:
@@ -84,10 +87,6 @@ cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
     if new.post is not None:
         first.post = new.post if first.post is None else merge_posts(first.post, new.post)
     return 0
-
-
-cdef inline list records_of(Entry one):
-    return [one.records] if PyBytes_CheckExact(one.records) else list(one.records)
 
 
 cdef Write write_of(Entry group):
@@ -120,17 +119,25 @@ cdef bytes row_of(Entry group):
     records = group.records if group.joined is None else group.joined
     if PyBytes_CheckExact(records):
         return b"\x91" + <bytes>records
-    return pack_array(records) if records else None
+    return array_of(records) if records else None
 
 
 def pack_array(items):
     """Put encoded items side by side: the MessagePack array of them, such as a journal row of records."""
+    return array_of(items)
+
+
+cdef bytes array_of(items):
     cdef tuple parts = tuple(items)
-    return array_header(len(parts)) + b"".join(parts)
+    return header_of(len(parts)) + b"".join(parts)
 
 
 def array_header(Py_ssize_t length):
     """The bytes that open a MessagePack array of so many items."""
+    return header_of(length)
+
+
+cdef bytes header_of(Py_ssize_t length):
     cdef char header[5]
     if length < 16:
         header[0] = <char>(0x90 | length)

@@ -28,7 +28,7 @@ import trio
 
 from durable_trio._engine._failpoints import failpoint
 from durable_trio._errors import StoreError
-from durable_trio._speedups.batching import Entry, entry, gather
+from durable_trio._speedups.batching import Entry, gather
 from durable_trio._store.base import Answer, Store, Write
 
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
@@ -113,7 +113,7 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._append(entry(run, records, status, header, alias, post))
+        self._append(Entry(run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
@@ -255,7 +255,9 @@ class Committer:
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
-        writes, answers = gather(self._queue, waiters, Ledger, _merged)
+        # A run that waits, and that nobody else holds, would be read from the store again, where it is not yet
+        # as it is now: so it is held here until it is.
+        writes, answers, _held = gather(self._queue, waiters, Ledger, _merged)
         if not writes and not answers:
             return
         failpoint("commit.begin")

@@ -15,7 +15,6 @@ __all__ = [
     "array_header",
     "check_key",
     "check_writes",
-    "entry",
     "gather",
     "index_key",
     "pack_array",
@@ -92,19 +91,20 @@ class Changes:
     def moves(self) -> dict[tuple[int, int], int]: ...
 
 @final
-class Entry: ...
+class Entry:
+    def __init__(
+        self,
+        run: Any,
+        records: bytes | Sequence[bytes],
+        status: int | None = None,
+        header: bytes | None = None,
+        alias: bytes | None = None,
+        post: Any = None,
+    ) -> None: ...
 
-def entry(
-    run: Any,
-    records: bytes | Sequence[bytes],
-    status: int | None = None,
-    header: bytes | None = None,
-    alias: bytes | None = None,
-    post: Any = None,
-) -> Entry: ...
 def gather(
     queue: deque[Any], waiters: list[Any], stand_in: type, merge_posts: Callable[[Any, Any], Any]
-) -> tuple[list[Write], list[Answer]]: ...
+) -> tuple[list[Write], list[Answer], dict[bytes, Entry]]: ...
 def array_header(length: int) -> bytes: ...
 def pack_array(items: Iterable[bytes]) -> bytes: ...
 def check_writes(writes: Iterable[Write]) -> None: ...
