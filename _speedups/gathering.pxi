@@ -61,8 +61,8 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
             count += len(item)
         else:
             waiters.append(item)
-    for item in groups.values():
-        writes.append(write_of(<Entry>item))
+    for key, item in groups.items():
+        writes.append(write_of(key, <Entry>item))
     return writes, answers, groups
 
 
@@ -89,11 +89,11 @@ cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
     return 0
 
 
-cdef Write write_of(Entry group):
+cdef Write write_of(bytes key, Entry group):
     """The Write of all that happened to a run; its ledger moves on."""
     cdef Write write = Write.__new__(Write)
     run = group.run
-    write.run = run.key
+    write.run = key
     write.header = group.header
     write.alias = group.alias
     write.workflow = run.workflow_number

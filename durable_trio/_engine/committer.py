@@ -255,8 +255,8 @@ class Committer:
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
-        # A run that waits, and that nobody else holds, would be read from the store again, where it is not yet
-        # as it is now: so it is held here until it is.
+        # A run that waits, and that nobody else holds, would be read from the store again, where it is not
+        # yet as it is now; so it is held here until it is.
         writes, answers, _held = gather(self._queue, waiters, Ledger, _merged)
         if not writes and not answers:
             return
@@ -277,9 +277,10 @@ class Committer:
     def _landed(self, waiters: list[_Waiter], failure: BaseException | None) -> None:
         """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
         if failure is None:
+            task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
             for waiter in waiters:
-                if isinstance(waiter, trio.lowlevel.Task):
-                    trio.lowlevel.reschedule(waiter)
+                if isinstance(waiter, task):
+                    reschedule(waiter)
                 else:
                     waiter()
             return

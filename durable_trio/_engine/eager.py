@@ -10,7 +10,9 @@ T = TypeVar("T")
 
 
 @types.coroutine
-def eagerly(coroutine: Coroutine[Any, Any, T], suspends: Callable[[], None]) -> Generator[Any, Any, T]:
+def eagerly(
+    coroutine: Coroutine[Any, Any, T], suspends: Callable[[], None]
+) -> Generator[Any, Any, T]:
     """Await a coroutine; call ``suspends`` just before it suspends for the first time, if it ever does.
 
     What Trio sends and throws at a suspended task is passed on.

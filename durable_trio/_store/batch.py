@@ -1,4 +1,4 @@
-"""One batch of writes, sorted into tables, and how it goes into a transaction.
+"""One batch of writes, and how it goes into a transaction.
 
 A transaction that found the map full is dead, so a batch can be written any number of times: what can be
 worked out ahead is worked out once, and everything else is read from the transaction at hand. No key is put
