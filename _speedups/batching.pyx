@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
 """From what was handed to the committer to what goes into a transaction; the writer thread's share of a step.
 
 ``gather`` takes the committer's queue and makes one ``Write`` per run of it (gathering.pxi). ``check_writes``
