@@ -10,7 +10,7 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-MODULES = ("context", "results")
+MODULES = ("batching", "context", "results")
 
 setup(
     ext_modules=cythonize(

@@ -21,9 +21,10 @@ from benchmarks.command import main
 from benchmarks.measuring import Bench, Session, nanoseconds_in_turns
 from benchmarks.workloads import INPUT
 from durable_trio import Ok
-from durable_trio._snapshot.codec import Codec, pack_row
+from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, STEP, Done
 from durable_trio._snapshot.types import TypeRegistry
+from durable_trio._speedups.batching import pack_array
 
 
 @dataclasses.dataclass
@@ -64,7 +65,7 @@ _decode = msgspec.msgpack.Decoder().decode
 def encode(frozen: Any, special: bool) -> bytes:
     """A journal row with one step's record."""
     data = CODEC.wire(frozen) if special else frozen
-    return pack_row([CODEC.encode(Done("onboard", 1, STEP, OK, 1, 1_700_000_000.0, 0.25, DELTA, data))])
+    return pack_array([CODEC.encode(Done("onboard", 1, STEP, OK, 1, 1_700_000_000.0, 0.25, DELTA, data))])
 
 
 def measure(session: Session) -> None:

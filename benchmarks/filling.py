@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +66,17 @@ def _copy(write: Write, old_id: bytes, key: bytes, number: int, timer: Timer) ->
     if header is not None:
         header = header.replace(old_id, id_of_key(key).encode())
     due, old_due = write.timer, write.old_timer
-    return replace(
-        write,
-        run=key,
-        header=header,
+    return Write(
+        key,
+        header,
+        write.alias,
+        write.seq,
+        write.row,
+        write.workflow,
+        write.old,
+        write.new,
+        messages=write.messages,
+        taken=write.taken,
         timer=None if due is None else timer(due, number),
         old_timer=None if old_due is None else timer(old_due, number),
     )

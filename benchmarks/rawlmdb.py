@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Self
 import lmdb
 
 from durable_trio import Engine
+from durable_trio._speedups.batching import Changes
 from durable_trio._store.base import RUN_KEY_LENGTH, Answer, Write
-from durable_trio._store.batch import STATE_KEY, Batch
+from durable_trio._store.batch import STATE_KEY
 from durable_trio._store.environment import Tables
 
 _MAP_SIZE = 1 << 32
@@ -58,22 +59,22 @@ async def recorded_commits(engine: Engine, run: Callable[[], Awaitable[object]])
     store: Any = engine.store
     commits = []
     for writes in await recorded_writes(engine, run):
-        batch: Any = Batch(writes)
+        changes = Changes(writes)
         puts = [
             Put(table, key, value)
             for table, items in (
-                ("runs", batch._runs),
-                ("aliases", batch._aliases),
-                ("journal", batch._rows),
-                ("statuses", batch._entered),
-                ("messages", batch._messages),
-                ("timers", batch._timers),
+                ("runs", changes.runs),
+                ("aliases", changes.aliases),
+                ("journal", changes.rows),
+                ("statuses", changes.entered),
+                ("messages", changes.messages),
+                ("timers", changes.timers),
             )
             for key, value in items
         ]
         state = store.look(lambda txn, tables: txn.get(STATE_KEY, db=tables.meta))
         puts.append(Put("meta", STATE_KEY, state))
-        deletes = [("statuses", key) for key in batch._left] + [("timers", key) for key in batch._stopped]
+        deletes = [("statuses", key) for key in changes.left] + [("timers", key) for key in changes.stopped]
         commits.append(Commit(writes[0].run, puts, deletes))
     return commits
 

@@ -24,7 +24,7 @@ import durable_trio
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "durable_trio"
-COMPILED = ("context", "results")
+COMPILED = ("batching", "context", "results")
 # What may import the face; everything else is what the face is made of.
 ABOVE_THE_FACE = ("__init__.py", "__main__.py", "cli/", "testing/")
 BELOW_THE_COMPILED = {"_errors", "_info", "_retry", "_speedups", "_values"}

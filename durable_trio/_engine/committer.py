@@ -23,13 +23,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import msgspec
 import outcome
 import trio
 
 from durable_trio._engine._failpoints import failpoint
 from durable_trio._errors import StoreError
-from durable_trio._snapshot.codec import pack_row
+from durable_trio._speedups.batching import Entry, gather
 from durable_trio._store.base import Answer, Store, Write
 
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
@@ -61,23 +60,8 @@ class Post(NamedTuple):
     old_timer: int | None = None
 
 
-class _Entry(msgspec.Struct, gc=False):
-    """What was put at once; ``records`` is one, or several.
-
-    Thousands are in the queue at a time, so the garbage collector shall not have to look at them: nothing
-    that an entry holds holds the entry.
-    """
-
-    run: Ledger
-    records: bytes | Sequence[bytes]
-    status: int | None
-    header: bytes | None
-    alias: bytes | None
-    post: Post | None
-
-
 _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on the Trio thread
-_Item = _Entry | Write | Answer | _Waiter
+_Item = Entry | Write | Answer | _Waiter
 
 
 class Committer:
@@ -130,7 +114,7 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._append(_Entry(run, records, status, header, alias, post))
+        self._append(Entry(run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
@@ -280,70 +264,15 @@ class Committer:
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
-        groups: dict[bytes, list[Any]] = {}
-        writes: list[Write] = []
-        answers: list[Answer] = []
-        count = len(self._queue)
-        while count:
-            count = self._sort(count, groups, writes, answers, waiters)
-        if not groups and not writes and not answers:
+        # A run that waits, and that nobody else holds, would be read from the store again, where it is not
+        # yet as it is now; so it is held here until it is.
+        writes, answers, _held = gather(self._queue, waiters, Ledger, _merged)
+        if not writes and not answers:
             return
-        for records, status, header, alias, post, run in groups.values():
-            indexed = run.indexed
-            write = Write(run.key, header, alias, 0, None, run.workflow_number, indexed, status)
-            if records:
-                write.seq = run.seq
-                write.row = pack_row(records)
-                run.seq += 1
-            if status is not None:
-                run.indexed = status
-            if post is not None:
-                write.messages, write.taken, write.timer, write.old_timer = post
-            writes.append(write)
         failpoint("commit.begin")
         self._store.commit(writes, answers)
         self.commits += 1
         failpoint("commit.end")
-
-    def _sort(
-        self,
-        count: int,
-        groups: dict[bytes, list[Any]],
-        writes: list[Write],
-        answers: list[Answer],
-        waiters: list[_Waiter],
-    ) -> int:
-        """Sort so many entries of the queue; how many have been put in front of it instead."""
-        queue = self._queue
-        unpacked = 0
-        for _ in range(count):
-            entry = queue.popleft()
-            if isinstance(entry, _Entry):
-                run, records, status, post = entry.run, entry.records, entry.status, entry.post
-                if isinstance(records, bytes):
-                    records = (records,)
-                group = groups.get(run.key)
-                if group is None:
-                    groups[run.key] = group = [list(records), status, entry.header, entry.alias, None, run]
-                else:
-                    group[0] += records
-                    if status is not None:
-                        group[1] = status
-                    if run.__class__ is not Ledger:
-                        group[5] = run  # not a stand-in: this one knows where the journal ends
-                if post is not None:
-                    group[4] = post if group[4] is None else _merged(group[4], post)
-            elif isinstance(entry, Write):
-                writes.append(entry)
-            elif isinstance(entry, Answer):
-                answers.append(entry)
-            elif isinstance(entry, list):
-                # Behind them are entries of this batch, too: what belongs together stays together.
-                queue.extendleft(reversed(entry))
-                unpacked += len(entry)
-            else:
-                waiters.append(entry)
-        return unpacked
 
     def _commit_here(self) -> None:
         waiters: list[_Waiter] = []
@@ -357,17 +286,18 @@ class Committer:
     def _landed(self, waiters: list[_Waiter], failure: BaseException | None) -> None:
         """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
         if failure is None:
+            task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
             for waiter in waiters:
-                if isinstance(waiter, trio.lowlevel.Task):
-                    trio.lowlevel.reschedule(waiter)
+                if isinstance(waiter, task):
+                    reschedule(waiter)
                 else:
                     waiter()
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
-        for entry in (*waiters, *self._queue):
-            if isinstance(entry, trio.lowlevel.Task):
-                trio.lowlevel.reschedule(entry, outcome.Error(failure))
+        for item in (*waiters, *self._queue):
+            if isinstance(item, trio.lowlevel.Task):
+                trio.lowlevel.reschedule(item, outcome.Error(failure))
         self._queue.clear()
         self._on_failure(failure)
 

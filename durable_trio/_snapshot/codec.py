@@ -14,7 +14,7 @@ A plain context costs what msgspec costs, plus a microsecond (``benchmarks/bench
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec.msgpack import Decoder, Encoder
@@ -22,7 +22,7 @@ from msgspec.msgpack import Decoder, Encoder
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._snapshot.records import Header, Message, Record
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._snapshot.wire import Wire, array_header
+from durable_trio._snapshot.wire import Wire
 from durable_trio._speedups.context import freeze
 
 
@@ -110,13 +110,6 @@ class Codec:
             raise
         except Exception as error:
             raise _corrupt(error, "run header") from error
-
-
-def pack_row(records: Sequence[bytes]) -> bytes:
-    """Join encoded records (at least one) to a journal row."""
-    if len(records) == 1:
-        return b"\x91" + records[0]
-    return array_header(len(records)) + b"".join(records)
 
 
 def _corrupt(error: Exception, what: str) -> StoreCorrupt:

@@ -49,6 +49,7 @@ from msgspec.msgpack import Decoder, Encoder, Ext
 from durable_trio._errors import SnapshotError, StoreCorrupt
 from durable_trio._snapshot.shape import EnumShape, TypeChanged, UnknownType
 from durable_trio._snapshot.types import Opaque, TypeRegistry
+from durable_trio._speedups.batching import pack_array
 from durable_trio._values import Err, Failure, Ok
 
 TUPLE, SET, FROZENSET, PAIRS, BIG_INT, SURROGATES, DECIMAL, UUID_, DATETIME = range(1, 10)
@@ -64,15 +65,6 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 # that is longer than a file's name, for looking costs more than linear time.
 _ZONE_KEY: Final = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*")
 _PLAIN: Final = frozenset({type(None), bool, float, bytes})
-
-
-def array_header(length: int) -> bytes:
-    """The bytes that open a MessagePack array of so many items."""
-    if length < 16:
-        return bytes((0x90 | length,))
-    if length < 1 << 16:
-        return b"\xdc" + length.to_bytes(2, "big")
-    return b"\xdd" + length.to_bytes(4, "big")
 
 
 class Wire:
@@ -211,8 +203,7 @@ class Wire:
         return Ext(FROZENSET, self._sorted_items(value, depth))
 
     def _sorted_items(self, items: Iterable[Any], depth: int) -> bytes:
-        encoded = sorted(self._encode(self.wire(item, depth)) for item in items)
-        return array_header(len(encoded)) + b"".join(encoded)
+        return pack_array(sorted(self._encode(self.wire(item, depth)) for item in items))
 
     def _write_ok(self, value: Ok[Any], depth: int) -> Any:
         return Ext(OK, self._encode(self.wire(value[1], depth)))

@@ -19,74 +19,35 @@ replaces another, or an index entry that outlives its run, would only be noticed
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from durable_trio._errors import InputError, StoreCorrupt
+from durable_trio._errors import StoreCorrupt
+from durable_trio._speedups.batching import (
+    MAX_WORKFLOW,
+    RUN_KEY_LENGTH,
+    Answer,
+    Write,
+    check_key,
+    check_writes,
+)
 
-RUN_KEY_LENGTH = 16
-MAX_KEY_LENGTH = 511  # LMDB's; every store keeps to it, so that data can be moved between stores
-MAX_SEQ = 0xFFFF_FFFF
-MAX_WORKFLOW = 0xFFFF
-MAX_STATUS = 0xFF
-MAX_MESSAGE = 0xFFFF_FFFF_FFFF_FFFF
-MAX_INSTANT = 0x7FFF_FFFF_FFFF_FFFF  # milliseconds since the epoch, in 8 bytes
+__all__ = [
+    "MAX_WORKFLOW",
+    "RUN_KEY_LENGTH",
+    "Answer",
+    "Pair",
+    "Store",
+    "StoreStatistics",
+    "Stored",
+    "Write",
+    "check_key",
+    "check_writes",
+]
 
 Pair = tuple[bytes, bytes | None]  # key, and payload unless it is damaged
-
-
-@dataclass(slots=True)
-class Write:
-    """All that one commit does to one run.
-
-    Attributes:
-        run: the run's key, 16 bytes that sort by the time of its start (a UUIDv7).
-        header: the header of a new run. The key must be unused.
-        alias: the id that a user chose for a new run, 1 to 511 bytes of UTF-8. It must be unused. For a
-            ``delete``, the alias that goes too (one that names another run by now stays).
-        seq: the number of ``row`` in the run's journal, from 0. It must be unused.
-        row: one journal row.
-        workflow: the number of the run's workflow; needed with ``header``, ``new`` and ``delete``.
-        old: the status byte under which the run is indexed now; None: not yet.
-        new: the status byte from now on; None: as it is.
-        messages: (number, payload) to put into the run's mailbox. A number must be unused.
-        taken: the numbers of messages that leave the mailbox; one that is not there is passed over.
-        timer: milliseconds since the epoch at which the run is due.
-        old_timer: a timer of the run that goes; one that is not there is passed over.
-        delete: forget the run: header, journal, mailbox, ``alias``, its index entry under ``old``, and the
-            timer ``old_timer``.
-            What is already gone is passed over. Nothing else of this Write is looked at.
-    """
-
-    run: bytes
-    header: bytes | None = None
-    alias: bytes | None = None
-    seq: int = 0
-    row: bytes | None = None
-    workflow: int = 0
-    old: int | None = None
-    new: int | None = None
-    delete: bool = False
-    messages: Sequence[tuple[int, bytes]] = ()
-    taken: Sequence[int] = ()
-    timer: int | None = None
-    old_timer: int | None = None
-
-
-@dataclass(slots=True)
-class Answer:
-    """The end of a request that another process has left; see ``requests.py``.
-
-    Attributes:
-        request: its key; it goes, if it is still there.
-        reply: what whoever left it is told, unless the request is gone. None: nobody is told anything, and
-            what was said goes too.
-    """
-
-    request: bytes
-    reply: bytes | None
 
 
 class Stored(NamedTuple):
@@ -309,74 +270,3 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give everything back. Waits for calls under way; closing twice is fine."""
-
-
-def check_writes(writes: Iterable[Write]) -> None:
-    """Refuse a batch that no store could take, before anything is written.
-
-    Raises:
-        InputError: says which Write does not fit, and why.
-    """
-    runs: set[bytes] = set()
-    aliases: set[bytes] = set()
-    for write in writes:
-        run = write.run
-        if len(run) != RUN_KEY_LENGTH:
-            raise InputError(f"a run key has {RUN_KEY_LENGTH} bytes, not {len(run)}: {run!r}")
-        if run in runs:
-            raise InputError(f"run {run.hex()} is twice in one batch: merge its writes into one")
-        runs.add(run)
-        _check_numbers(write)
-        if write.delete:
-            continue
-        is_new = write.header is not None
-        if is_new != (write.new is not None and write.old is None) or (
-            write.alias is not None and not is_new
-        ):
-            raise InputError(
-                f"run {run.hex()}: a new run has a header and a `new` status and no `old` one; any other run "
-                "has no header and no alias, and changes its status from `old` to `new`"
-            )
-        if write.alias is not None:
-            check_key(write.alias, "an alias")
-            if write.alias in aliases:
-                raise InputError(f"alias {write.alias!r} is twice in one batch")
-            aliases.add(write.alias)
-
-
-def _check_numbers(write: Write) -> None:
-    if not 0 <= write.seq <= MAX_SEQ:
-        raise InputError(f"row number {write.seq} of run {write.run.hex()} is not between 0 and {MAX_SEQ}")
-    if not 0 <= write.workflow <= MAX_WORKFLOW:
-        raise InputError(f"workflow number {write.workflow} is not between 0 and {MAX_WORKFLOW}")
-    for status in (write.old, write.new):
-        if status is not None and not 0 <= status <= MAX_STATUS:
-            raise InputError(f"status {status} of run {write.run.hex()} is not one byte")
-    for due in (write.timer, write.old_timer):
-        if due is not None and not 0 <= due <= MAX_INSTANT:
-            raise InputError(
-                f"a timer of run {write.run.hex()} is due {due} ms after 1970: give 0 to {MAX_INSTANT}"
-            )
-    if write.messages or write.taken:
-        _check_messages(write)
-
-
-def _check_messages(write: Write) -> None:
-    numbers = [number for number, _ in write.messages]
-    for number in (*numbers, *write.taken):
-        if not 0 <= number <= MAX_MESSAGE:
-            raise InputError(
-                f"message number {number} of run {write.run.hex()} is not between 0 and {MAX_MESSAGE}"
-            )
-    if len(set(numbers)) != len(numbers):
-        raise InputError(f"run {write.run.hex()} is sent two messages with one number: {sorted(numbers)}")
-
-
-def check_key(key: bytes, what: str) -> None:
-    """Refuse what cannot be a key: nothing at all, or more than 511 bytes."""
-    if not 0 < len(key) <= MAX_KEY_LENGTH:
-        raise InputError(
-            f"{what} has 1 to {MAX_KEY_LENGTH} bytes, not {len(key)}"
-            + (f": {key[:40]!r}…" if key else "")
-            + "; use a shorter one, or a hash of it"
-        )

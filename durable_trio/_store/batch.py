@@ -1,4 +1,4 @@
-"""One batch of writes, sorted into tables, and how it goes into a transaction.
+"""One batch of writes, and how it goes into a transaction.
 
 A transaction that found the map full is dead, so a batch can be written any number of times: what can be
 worked out ahead is worked out once, and everything else is read from the transaction at hand. No key is put
@@ -14,6 +14,7 @@ from struct import Struct
 import lmdb
 
 from durable_trio._errors import InputError
+from durable_trio._speedups.batching import Changes, index_key, timer_key
 from durable_trio._store.base import Answer, Write
 from durable_trio._store.environment import Tables, Transaction
 from durable_trio._store.requests import write_answer
@@ -21,81 +22,26 @@ from durable_trio._store.seal import describe, seal, unseal
 
 STATE_KEY = b"state"
 
-_row_key = Struct(">16sI").pack
-_index_key = Struct(">HB16s").pack
-_message_key = Struct(">16sQ").pack
-_timer_key = Struct(">Q16s").pack
-_workflow = Struct(">H").pack
 _batch_number = Struct(">Q")
 _count = Struct(">HBQ")
 
 Counts = Mapping[tuple[int, int], int]
-_Items = list[tuple[bytes, bytes]]
 
 
 class Batch:
     """What a sequence of writes comes to.
 
     Args:
-        writes: checked already.
+        writes: one per run.
         answers: to requests of other processes.
+
+    Raises:
+        InputError: no store could take the writes; as ``check_writes``.
     """
 
     def __init__(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> None:
+        self._changes = Changes(writes)
         self._answers = answers
-        self._deletions: list[Write] = []
-        self._runs: _Items = []
-        self._rows: _Items = []
-        self._aliases: _Items = []
-        self._left: list[bytes] = []  # index entries
-        self._entered: _Items = []
-        self._messages: _Items = []
-        self._timers: _Items = []
-        self._taken: list[bytes] = []  # messages
-        self._stopped: list[bytes] = []  # timers
-        self._moves: Counter[tuple[int, int]] = Counter()
-        for write in writes:
-            if write.delete:
-                self._deletions.append(write)
-            else:
-                self._add(write)
-        for items in (self._runs, self._rows, self._aliases, self._entered, self._messages, self._timers):
-            items.sort()
-        for keys in (self._left, self._taken, self._stopped):
-            keys.sort()
-
-    def _add(self, write: Write) -> None:
-        run, workflow, new = write.run, write.workflow, write.new
-        if write.header is not None:
-            self._runs.append((run, seal(run, _workflow(workflow) + write.header)))
-        if write.alias is not None:
-            self._aliases.append((write.alias, seal(write.alias, run)))
-        if write.row is not None:
-            key = _row_key(run, write.seq)
-            self._rows.append((key, seal(key, write.row)))
-        if write.messages or write.taken:
-            self._add_messages(write)
-        if write.old_timer is not None and write.old_timer != write.timer:
-            self._stopped.append(_timer_key(write.old_timer, run))
-        if write.timer is not None:
-            key = _timer_key(write.timer, run)
-            self._timers.append((key, seal(key, b"")))
-        if new is not None and new != write.old:
-            key = _index_key(workflow, new, run)
-            self._entered.append((key, seal(key, b"")))
-            self._moves[workflow, new] += 1
-            if write.old is not None:
-                self._left.append(_index_key(workflow, write.old, run))
-                self._moves[workflow, write.old] -= 1
-
-    def _add_messages(self, write: Write) -> None:
-        # A message that comes and is taken in one batch never reaches the table.
-        passing = {number for number, _ in write.messages} & set(write.taken)
-        for number, payload in write.messages:
-            if number not in passing:
-                key = _message_key(write.run, number)
-                self._messages.append((key, seal(key, payload)))
-        self._taken += [_message_key(write.run, number) for number in write.taken if number not in passing]
 
     def write(self, txn: Transaction, tables: Tables) -> int:
         """Put everything into a transaction; the number of the batch.
@@ -103,24 +49,25 @@ class Batch:
         Raises:
             InputError: the batch contradicts what is stored.
         """
+        changes = self._changes
         number, counts = read_state(txn, tables)
-        counts.update(self._moves)
+        counts.update(changes.moves)
         # Deletions first: an alias may go from one run to another in one batch.
-        for deletion in self._deletions:
+        for deletion in changes.deletions:
             counts.update(_delete(txn, tables, deletion))
-        for key in self._left:
+        for key in changes.left:
             if not txn.delete(key, db=tables.statuses):
                 raise InputError(f"run {key[3:].hex()} is not indexed under status {key[2]}")
-        for key in self._taken:
+        for key in changes.taken:
             txn.delete(key, db=tables.messages)
-        for key in self._stopped:
+        for key in changes.stopped:
             txn.delete(key, db=tables.timers)
-        _insert(txn, tables.runs, "runs", self._runs)
-        _insert(txn, tables.aliases, "aliases", self._aliases)
-        _insert(txn, tables.journal, "journal", self._rows)
-        _insert(txn, tables.statuses, "statuses", self._entered)
-        _insert(txn, tables.messages, "messages", self._messages)
-        for key, value in self._timers:
+        _insert(txn, tables.runs, "runs", changes.runs)
+        _insert(txn, tables.aliases, "aliases", changes.aliases)
+        _insert(txn, tables.journal, "journal", changes.rows)
+        _insert(txn, tables.statuses, "statuses", changes.entered)
+        _insert(txn, tables.messages, "messages", changes.messages)
+        for key, value in changes.timers:
             txn.put(key, value, db=tables.timers)  # it may be there already
         for answer in self._answers:
             write_answer(txn, tables, answer)
@@ -129,7 +76,7 @@ class Batch:
         return number + 1
 
 
-def _insert(txn: Transaction, table: lmdb._Database, name: str, items: _Items) -> None:
+def _insert(txn: Transaction, table: lmdb._Database, name: str, items: list[tuple[bytes, bytes]]) -> None:
     """Put what must not be there yet."""
     if not items:
         return
@@ -151,10 +98,10 @@ def _delete(txn: Transaction, tables: Tables, write: Write) -> dict[tuple[int, i
                 while cursor.key().startswith(run):
                     cursor.delete()  # and go to the next; past the end, the key is empty
     if write.old_timer is not None:
-        txn.delete(_timer_key(write.old_timer, run), db=tables.timers)
+        txn.delete(timer_key(write.old_timer, run), db=tables.timers)
     if alias is not None and txn.get(alias, db=tables.aliases) == seal(alias, run):
         txn.delete(alias, db=tables.aliases)
-    if write.old is not None and txn.delete(_index_key(write.workflow, write.old, run), db=tables.statuses):
+    if write.old is not None and txn.delete(index_key(write.workflow, write.old, run), db=tables.statuses):
         return {(write.workflow, write.old): -1}
     return {}
 

@@ -4,9 +4,10 @@ Opening is the careful part: what is there (``identity.py``), whose it is (``loc
 mapped (``datafile.py``) and on what (``filesystem.py``) is known before LMDB sees the path.
 
 A batch is written table by table, each in key order, so that LMDB finds most keys next to the one before.
-py-lmdb gives up the GIL at every put; how many puts a batch makes is what its time depends on once the loop
-thread is busy. Hence: one row per run and batch, an index move only where the status changes, and batch
-number and counts together in one value.
+What it costs is its puts. Hence: one row per run and batch, an index move only where the status changes, and
+batch number and counts together in one value. py-lmdb gives up the GIL at every put, but mostly has it back
+before a busy loop thread wakes: 300 puts take 0.06 ms in the median, with such a thread beside them or
+without. Now and then they wait for many milliseconds; one put of the same bytes does so too.
 
 What becomes of a commit that fails is in ``transactions.py``.
 """
@@ -31,7 +32,6 @@ from durable_trio._store.base import (
     StoreStatistics,
     Write,
     check_key,
-    check_writes,
 )
 from durable_trio._store.batch import STATE_KEY, Batch, pack_state, read_state
 from durable_trio._store.datafile import RESTORE, check_data_file, verify_data_file
@@ -224,7 +224,6 @@ class LmdbStore(Store):
     # -- writing -------------------------------------------------------------------------------------
 
     def commit(self, writes: Sequence[Write], answers: Sequence[Answer] = ()) -> int:
-        check_writes(writes)
         if not writes and not answers:
             return self.batch_number()
         batch = Batch(writes, answers)

@@ -3,7 +3,7 @@
 The file system and LMDB hand back flipped bits as if nothing had happened, and most flips in a record decode
 as another valid record. The key is part of the checksum, so that a value found under another key does not
 pass either. A CRC finds what hardware does; it is no protection from somebody who writes to the file.
-It costs 5 bytes and about half a microsecond.
+It costs 5 bytes, and about half a microsecond to check.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from struct import Struct
 from zlib import crc32
 
 from durable_trio._errors import StoreCorrupt
+from durable_trio._speedups.batching import SEAL_VERSION, seal
 
-VERSION = 1
+__all__ = ["describe", "fits", "seal", "unseal"]
+
 _PREFIX = Struct(">BI")
-_pack = _PREFIX.pack
 _unpack = _PREFIX.unpack_from
-
-
-def seal(key: bytes, payload: bytes) -> bytes:
-    """The value to store under ``key``."""
-    return _pack(VERSION, crc32(payload, crc32(key))) + payload
 
 
 def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
@@ -42,7 +38,7 @@ def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
 def fits(key: bytes, sealed: bytes) -> bool:
     """Was this value sealed under this key?"""
     return len(sealed) >= _PREFIX.size and _unpack(sealed) == (
-        VERSION,
+        SEAL_VERSION,
         crc32(sealed[_PREFIX.size :], crc32(key)),
     )
 

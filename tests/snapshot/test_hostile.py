@@ -17,10 +17,10 @@ from values import contexts, patient
 
 from durable_trio._errors import StoreCorrupt
 from durable_trio._snapshot import wire as codes
-from durable_trio._snapshot.codec import Codec, pack_row
+from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, STEP, Done, Header, Retried
 from durable_trio._snapshot.types import TypeRegistry, UnknownType
-from durable_trio._snapshot.wire import array_header
+from durable_trio._speedups.batching import array_header, pack_array
 
 CODEC = Codec(TypeRegistry(t.TYPES, modules=["stored_types"]))
 LENIENT = Codec(TypeRegistry(lenient=True))
@@ -117,7 +117,7 @@ def test_misshapen_payloads(code, payload):
 @settings(patient, max_examples=200)
 def test_mutated_records(context, data):
     done = Done("a", 1, STEP, OK, 1, 1.5, 0.25, DELTA, CODEC.wire(context))
-    row = bytearray(pack_row([CODEC.encode(done)]))
+    row = bytearray(pack_array([CODEC.encode(done)]))
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(row) - 1))
         match data.draw(st.sampled_from(["flip", "cut", "insert"])):
@@ -133,8 +133,8 @@ def test_mutated_records(context, data):
 
 BAD = {
     "empty": b"",
-    "cut short": pack_row([encode([5, 1.0])])[:-1],
-    "more behind": pack_row([encode([5, 1.0])]) + b"\xc0",
+    "cut short": pack_array([encode([5, 1.0])])[:-1],
+    "more behind": pack_array([encode([5, 1.0])]) + b"\xc0",
     "no array": encode({"a": 1}),
     "unknown record": encode([[77, 1.0]]),
     "a field too few": encode([[5]]),
@@ -166,7 +166,7 @@ def test_a_damaged_header_is_corrupt():
 
 
 def test_one_damaged_row_among_many():
-    good = pack_row([CODEC.encode(Retried(1.0))])
+    good = pack_array([CODEC.encode(Retried(1.0))])
     with pytest.raises(StoreCorrupt):
         CODEC.decode_rows([good, good[:-1], good])
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from values import contexts, patient, same, values
 
 from durable_trio._errors import SnapshotError
-from durable_trio._snapshot.codec import Codec, pack_row
+from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import (
     DELTA,
     OK,
@@ -26,7 +26,8 @@ from durable_trio._snapshot.records import (
     Retried,
 )
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._snapshot.wire import MAX_DEPTH, array_header
+from durable_trio._snapshot.wire import MAX_DEPTH
+from durable_trio._speedups.batching import array_header, pack_array
 from durable_trio._values import Err, Failure, Ok
 
 CODEC = Codec(TypeRegistry(t.TYPES))
@@ -54,7 +55,7 @@ def test_records_and_headers_survive(context, other):
         CancelRequested(4.0, wired),
         Retried(5.0),
     ]
-    row = pack_row([CODEC.encode(record) for record in records])
+    row = pack_array([CODEC.encode(record) for record in records])
     done, attempt, ended, cancel, retried = CODEC.decode_row(row)
     assert same(done.data, context)
     assert (done.path, done.visit, done.removed, done.next) == ("a/b", 1, ["gone"], "next")
@@ -69,7 +70,7 @@ def test_records_and_headers_survive(context, other):
 
 def test_rows_are_joined_in_order():
     rows = [
-        pack_row([CODEC.encode(Retried(float(index))) for index in range(start, start + 3)])
+        pack_array([CODEC.encode(Retried(float(index))) for index in range(start, start + 3)])
         for start in (0, 3)
     ]
     assert [record.at for record in CODEC.decode_rows(rows)] == [0, 1, 2, 3, 4, 5]
@@ -79,7 +80,7 @@ def test_rows_are_joined_in_order():
 def test_a_row_of_any_length_is_the_array_that_msgspec_would_write(length):
     records = [Retried(1.0)] * length
     encoded = CODEC.encode(records[0])
-    assert pack_row([encoded] * length) == msgspec.msgpack.encode(records)
+    assert pack_array([encoded] * length) == msgspec.msgpack.encode(records)
 
 
 def test_the_longest_array_header():

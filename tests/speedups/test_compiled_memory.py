@@ -8,12 +8,15 @@ import gc
 import sys
 import tracemalloc
 import weakref
+from collections import deque
 
 import msgspec
 import pytest
 from strategies import USER_TYPES, Basket, Color, Order, Point, resolve
 
-from durable_trio._errors import SnapshotError
+from durable_trio._engine.committer import Ledger, Post
+from durable_trio._errors import InputError, SnapshotError
+from durable_trio._speedups.batching import Answer, Changes, Entry, Write, check_writes, gather, pack_array
 from durable_trio._speedups.context import Context, apply_delta, freeze, same, settle, share, thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Err, Failure, Ok
@@ -120,7 +123,41 @@ def use_collector():
     collector.merge()
 
 
-USES = [use_context, use_freeze, use_refusals, use_hostile_keys, use_settle, use_collector]
+def use_batching():
+    run, key = Ledger(bytes(16), 1), bytes(15) + b"\1"
+    entries = [Entry(run, b"header", 2, b"header", b"alias"), Entry(run, [b"a", b"b" * 3000], 3)]
+    entries.append(Entry(Ledger(key, 2, indexed=1), (), 4, post=Post(((1, b"m"),), (2,), 3, 4)))
+    queue = deque([*entries, [Write(b"w" * 16, row=b"r"), Answer(b"k", None)], len])
+    waiters: list[object] = []
+    writes, _, _ = gather(queue, waiters, Ledger, max)
+    check_writes(writes)
+    changes = Changes(writes)
+    assert changes.moves == {(1, 3): 1, (2, 4): 1, (2, 1): -1}
+
+
+def use_refused_batches():
+    for bad in ([Write(b"short")], [Write(bytes(16), seq=-1)], [Write(bytes(16), seq=2**70)], [None]):
+        with contextlib.suppress(InputError, TypeError):
+            Changes(bad)
+    for broken in (Entry(Ledger([], 1), b""), Entry(Ledger(bytes(16), 1), [b"", 5]), Entry(None, b"")):
+        with contextlib.suppress(TypeError, AttributeError):
+            gather(deque([broken]), [], Ledger, max)
+    with contextlib.suppress(TypeError):
+        pack_array([b"a", 5])
+
+
+REFUSING = (use_refusals, use_refused_batches)
+USES = [*REFUSING, use_context, use_freeze, use_hostile_keys, use_settle, use_collector, use_batching]
+
+
+def use_batches_of(data, number):
+    run = Ledger(data[:16], 1)
+    entries = [Entry(run, data, 2, data, data, Post(((5, data),), (6,), number >> 70)), Entry(run, [data], 3)]
+    writes, _, _ = gather(deque(entries), [], Ledger, max)
+    Changes(writes)
+    writes[0].seq = number
+    with pytest.raises(InputError):
+        Changes(writes)
 
 
 def growth(act, rounds):
@@ -154,7 +191,7 @@ def test_nothing_is_left_behind(act):
 @pytest.mark.parametrize("act", USES)
 def test_nothing_is_left_behind_after_very_many_rounds(act):
     """Over a million operations in all; what refuses has tracebacks to make, so fewer of these."""
-    size, objects = growth(act, 5_000 if act is use_refusals else 25_000)
+    size, objects = growth(act, 5_000 if act in REFUSING else 25_000)
     assert size < 8_000
     assert objects < 50
 
@@ -163,7 +200,8 @@ def test_references_to_shared_values_are_counted_right():
     """Immortal or shared objects that are freed too often crash much later; that shows here at once."""
     text, number, pair = "a text of its own" * 2, 10**30, (1, "pair")
     price, stamp = Point(1), Failure("E", "m")
-    things = [text, number, pair, price, stamp, Ok, Err, Color.RED, BASE]
+    text_bytes = b"some bytes" * 2
+    things = [text, number, pair, price, stamp, Ok, Err, Color.RED, BASE, text_bytes]
     base = {
         "t": text,
         "n": number,
@@ -182,6 +220,7 @@ def test_references_to_shared_values_are_counted_right():
         collector.ok(0, pair)
         collector.error(1, text)
         collector.merge()
+        use_batches_of(text_bytes, number)
         with pytest.raises(SnapshotError):
             freeze([pair, {text: [object()]}], USER_TYPES, resolve)
     del new_base, changed, ctx, collector, _

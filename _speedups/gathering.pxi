@@ -1,0 +1,151 @@
+# From the committer's queue to one Write per run. Part of batching.pyx.
+
+
+@cython.final
+@cython.freelist(256)
+@cython.no_gc  # thousands are in the queue at a time, and nothing that one holds holds it
+cdef class Entry:
+    """What was handed over at once of what happened to a run.
+
+    Args:
+        run: its Ledger.
+        records: one, or a sequence of them, which is not changed.
+        status, header, alias: as of ``Write``.
+        post: what ``Write`` has as messages, taken, timer and old_timer.
+    """
+
+    cdef object run, records, status, post
+    cdef bytes header, alias
+    cdef list joined  # the records of several entries, instead of ``records``
+
+    def __init__(self, run, records, status=None, bytes header=None, bytes alias=None, post=None):
+        self.run = run
+        self.records = records
+        self.status = status
+        self.header = header
+        self.alias = alias
+        self.post = post
+
+
+def gather(queue, list waiters not None, type stand_in not None, merge_posts):
+    """Take all that is in the queue now, and make of it what one transaction writes.
+
+    Args:
+        queue: a deque of entries, writes, answers, waiters, and lists of these that belong together.
+        waiters: whatever is none of these is appended here, also if something is refused later.
+        stand_in: the exact type of a Ledger that stands in for one that knows where the journal ends, if
+            there is another for the same run.
+        merge_posts: makes one of two posts of a run.
+
+    Returns:
+        The writes, at most one per run of the entries; the answers; and what holds the entries' runs. Their
+        ledgers are as they will be when the writes are on disk.
+    """
+    cdef dict groups = {}  # by run key, its first entry, with the others joined to it
+    cdef list writes = []
+    cdef list answers = []
+    cdef Py_ssize_t count = len(queue)
+    take = queue.popleft
+    while count > 0:
+        count -= 1
+        item = take()
+        if type(item) is Entry:
+            join(groups, <Entry>item, stand_in, merge_posts)
+        elif type(item) is Write:
+            writes.append(item)
+        elif type(item) is Answer:
+            answers.append(item)
+        elif isinstance(item, list):
+            # Behind them are entries of this batch, too: what belongs together stays together.
+            queue.extendleft(reversed(item))
+            count += len(item)
+        else:
+            waiters.append(item)
+    for key, item in groups.items():
+        writes.append(write_of(key, <Entry>item))
+    return writes, answers, groups
+
+
+cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
+    cdef Entry first
+    key = new.run.key
+    found = groups.get(key)
+    if found is None:
+        groups[key] = new
+        return 0
+    first = <Entry>found
+    if first.joined is None:
+        first.joined = [first.records] if PyBytes_CheckExact(first.records) else list(first.records)
+    if PyBytes_CheckExact(new.records):
+        first.joined.append(new.records)
+    else:
+        first.joined.extend(new.records)
+    if new.status is not None:
+        first.status = new.status
+    if type(new.run) is not stand_in:
+        first.run = new.run
+    if new.post is not None:
+        first.post = new.post if first.post is None else merge_posts(first.post, new.post)
+    return 0
+
+
+cdef Write write_of(bytes key, Entry group):
+    """The Write of all that happened to a run; its ledger moves on."""
+    cdef Write write = Write.__new__(Write)
+    run = group.run
+    write.run = key
+    write.header = group.header
+    write.alias = group.alias
+    write.workflow = run.workflow_number
+    write.old = run.indexed
+    write.new = group.status
+    write.row = row_of(group)
+    if write.row is None:
+        write.seq = 0
+    else:
+        write.seq = run.seq
+        run.seq = write.seq + 1
+    if group.status is not None:
+        run.indexed = group.status
+    if group.post is None:
+        write.messages = write.taken = ()
+    else:
+        write.messages, write.taken, write.timer, write.old_timer = group.post
+    return write
+
+
+cdef bytes row_of(Entry group):
+    """The journal row; None if there is no record."""
+    records = group.records if group.joined is None else group.joined
+    if PyBytes_CheckExact(records):
+        return b"\x91" + <bytes>records
+    return array_of(records) if records else None
+
+
+def pack_array(items):
+    """Put encoded items side by side: the MessagePack array of them, such as a journal row of records."""
+    return array_of(items)
+
+
+cdef bytes array_of(items):
+    cdef tuple parts = tuple(items)
+    return header_of(len(parts)) + b"".join(parts)
+
+
+def array_header(Py_ssize_t length):
+    """The bytes that open a MessagePack array of so many items."""
+    return header_of(length)
+
+
+cdef bytes header_of(Py_ssize_t length):
+    cdef char header[5]
+    if length < 16:
+        header[0] = <char>(0x90 | length)
+        return header[:1]
+    if length < 1 << 16:
+        header[0] = <char>0xDC
+        put_number(header + 1, length, 2)
+        return header[:3]
+    header[0] = <char>0xDD
+    put_number(header + 1, length, 4)
+    return header[:5]

@@ -1,0 +1,337 @@
+"""From the committer's queue to sorted tables: what comes out, byte for byte, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import struct
+import weakref
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from durable_trio._engine.committer import Ledger, Post
+from durable_trio._errors import InputError
+from durable_trio._speedups.batching import (
+    Answer,
+    Changes,
+    Entry,
+    Write,
+    array_header,
+    check_writes,
+    gather,
+    index_key,
+    pack_array,
+    seal,
+    timer_key,
+)
+
+LOW, HIGH = b"\x01" * 16, b"\xf0" * 16
+
+
+class Live(Ledger):
+    """A ledger that knows where its run's journal ends."""
+
+    __slots__ = ("__weakref__",)
+
+
+def refuse_merging(_first: Any, _second: Any) -> Any:
+    raise AssertionError("there is one post only")
+
+
+def gathered(
+    *items: Any, merge: Callable[[Any, Any], Any] = refuse_merging
+) -> tuple[list[Write], list[Answer], list[Any]]:
+    queue, waiters = deque(items), list[Any]()
+    writes, answers, _ = gather(queue, waiters, Ledger, merge)
+    assert not queue
+    return writes, answers, waiters
+
+
+def sealed(key: bytes, payload: bytes) -> tuple[bytes, bytes]:
+    return key, struct.pack(">BI", 1, zlib.crc32(payload, zlib.crc32(key))) + payload
+
+
+# -- seals and arrays ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [*range(20), 255, 2047, 2048, 2049, 5000, 70_001])
+def test_a_seal_is_a_version_and_the_checksum_of_key_and_payload(length):
+    payload = (bytes(range(256)) * (length // 256 + 1))[:length]
+    for key in (b"", b"k", b"\xff" * 16, bytes(range(20)), b"a" * 511):
+        assert (key, seal(key, payload)) == sealed(key, payload)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 15, 16, 65535, 65536])
+def test_an_array_is_that_of_messagepack(length):
+    items = [msgspec.msgpack.encode(number % 300) for number in range(length)]
+    expected = msgspec.msgpack.encode([number % 300 for number in range(length)])
+    assert pack_array(items) == pack_array(tuple(items)) == pack_array(iter(items)) == expected
+    assert expected.startswith(array_header(length))
+
+
+def test_keys_sort_by_their_numbers():
+    assert index_key(0xABCD, 0xEF, LOW) == b"\xab\xcd\xef" + LOW
+    assert timer_key(2**63 - 1, HIGH) == (2**63 - 1).to_bytes(8, "big") + HIGH
+
+
+# -- the queue -----------------------------------------------------------------------------------------
+
+
+def test_the_entries_of_a_run_become_one_write():
+    run, other = Live(LOW, 7, seq=3, indexed=2), Live(HIGH, 9)
+    writes, answers, waiters = gathered(
+        Entry(run, b"\x01"),
+        Entry(other, (), 1, b"header", b"alias", Post(timer=5)),
+        Entry(run, (b"\x02", b"\x03"), 4),
+        Entry(run, [b"\x04"]),
+    )
+    first, second = writes
+    assert (first.run, first.workflow, first.seq, first.old, first.new) == (LOW, 7, 3, 2, 4)
+    assert first.row == b"\x94\x01\x02\x03\x04"
+    assert (first.header, first.alias, first.delete) == (None, None, False)
+    assert (first.messages, first.taken, first.timer, first.old_timer) == ((), (), None, None)
+    assert (second.run, second.header, second.alias, second.timer) == (HIGH, b"header", b"alias", 5)
+    assert (second.row, second.seq, second.old, second.new) == (None, 0, None, 1)
+    assert (run.seq, run.indexed, other.seq, other.indexed) == (4, 4, 0, 1)
+    assert answers == waiters == []
+
+
+@pytest.mark.parametrize("records", [b"", b"\xc0"])
+def test_bytes_are_one_record(records):
+    (write,), _, _ = gathered(Entry(Live(LOW, 1), records))
+    assert write.row == b"\x91" + records
+
+
+def test_what_an_entry_was_given_is_not_changed():
+    records = [b"\x01"]
+    gathered(Entry(run := Live(LOW, 1), records), Entry(run, b"\x02"))
+    assert records == [b"\x01"]
+
+
+def test_a_stand_in_gives_way_wherever_it_comes():
+    for at in (0, 1):
+        run, entries = Live(LOW, 7, seq=5), [Entry(Ledger(LOW, 0), ())]
+        entries.insert(at, Entry(run, b"\x01"))
+        (write,), _, _ = gathered(*entries)
+        assert (write.workflow, write.seq, run.seq) == (7, 5, 6)
+    (write,), _, _ = gathered(Entry(Ledger(LOW, 3), (), post=Post(old_timer=1)))
+    assert (write.workflow, write.old_timer) == (3, 1)
+
+
+def test_posts_of_a_run_are_merged_in_order():
+    run = Live(LOW, 1)
+    posts = [Post(taken=(number,)) for number in range(3)]
+
+    def merge(first: Post, second: Post) -> Post:
+        return Post(taken=first.taken + second.taken)
+
+    entries = [Entry(run, (), post=posts[0]), Entry(run, b"\x01")]
+    entries += [Entry(run, (), post=post) for post in posts[1:]]
+    (write,), _, _ = gathered(*entries, merge=merge)
+    assert write.taken == (0, 1, 2)
+
+
+def test_what_belongs_together_is_taken_together_and_in_order():
+    run = Live(LOW, 1)
+    write, answer, woken = Write(HIGH, row=b"r"), Answer(b"request", None), object()
+    together = [Entry(run, b"\x02"), write, [answer, Entry(run, b"\x03")]]
+    writes, answers, waiters = gathered(Entry(run, b"\x01"), together, Entry(run, b"\x04"), woken)
+    assert writes[0] is write
+    assert writes[1].row == b"\x94\x01\x02\x03\x04"
+    assert (answers, waiters) == ([answer], [woken])
+
+
+def test_who_waits_is_known_also_if_an_entry_is_refused():
+    waiters: list[Any] = []
+    broken: Any = [3]
+    with pytest.raises(TypeError):
+        gather(deque([Entry(Live(LOW, 1), broken), len]), waiters, Ledger, refuse_merging)
+    assert waiters == [len]
+
+
+def test_runs_are_held_as_long_as_what_is_returned():
+    run = Live(LOW, 1)
+    gone = weakref.ref(run)
+    queue = deque([Entry(run, b"\x01")])
+    del run
+    taken = gather(queue, [], Ledger, refuse_merging)
+    assert gone() is not None
+    del taken
+    assert gone() is None
+
+
+# -- the tables ----------------------------------------------------------------------------------------
+
+
+def test_each_table_is_sorted_and_sealed():
+    changes = Changes(
+        [
+            Write(HIGH, b"head", b"alias", 0, b"row", 0x0102, None, 3, timer=9),
+            Write(LOW, seq=258, row=b"", workflow=1, old=2, new=4, timer=8, old_timer=8),
+            Write(b"\x02" * 16, workflow=1, old=2, new=4, old_timer=1, messages=[(300, b"m"), (1, b"n")]),
+            Write(b"\x03" * 16, workflow=1, old=2, new=2, taken=[5, 1], messages=[(5, b"passes")]),
+        ]
+    )
+    assert changes.runs == [sealed(HIGH, b"\x01\x02head")]
+    assert changes.aliases == [sealed(b"alias", HIGH)]
+    assert changes.rows == [sealed(LOW + b"\0\0\1\2", b""), sealed(HIGH + b"\0\0\0\0", b"row")]
+    assert changes.entered == [
+        sealed(key, b"") for key in (b"\0\1\4" + LOW, b"\0\1\4" + b"\x02" * 16, b"\1\2\3" + HIGH)
+    ]
+    assert changes.left == [b"\0\1\2" + LOW, b"\0\1\2" + b"\x02" * 16]
+    assert changes.messages == [
+        sealed(b"\x02" * 16 + bytes(6) + number, payload)
+        for number, payload in ((b"\0\1", b"n"), (b"\1\x2c", b"m"))
+    ]
+    assert changes.taken == [b"\x03" * 16 + bytes(7) + b"\1"]
+    assert changes.timers == [sealed(bytes(7) + b"\x08" + LOW, b""), sealed(bytes(7) + b"\x09" + HIGH, b"")]
+    assert changes.stopped == [bytes(7) + b"\x01" + b"\x02" * 16]
+    # The order is that of the state's pairs on disk.
+    assert list(changes.moves.items()) == [((0x0102, 3), 1), ((1, 4), 2), ((1, 2), -2)]
+    assert changes.deletions == []
+
+
+def test_deletions_are_in_no_table():
+    deletion = Write(LOW, b"header", b"alias", 1, b"row", 1, 2, 3, delete=True, timer=1)
+    changes = Changes([deletion])
+    assert changes.deletions == [deletion]
+    assert changes.runs == changes.rows == changes.entered == changes.left == changes.timers == []
+    assert changes.moves == {}
+
+
+# -- hostile values ------------------------------------------------------------------------------------
+
+
+class Fickle(Sequence[Any]):
+    """Holds something else whenever it is looked into, and may change the Write that it is in."""
+
+    def __init__(self, views: list[list[Any]], act: Callable[[], Any]) -> None:
+        self._views = views
+        self._act = act
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._views[0][index]
+
+    def __iter__(self) -> Any:
+        self._act()
+        return iter(self._views.pop(0) if len(self._views) > 1 else self._views[0])
+
+
+def with_fickle(*views: list[Any], run: bytes = LOW) -> Write:
+    """A Write whose messages are another view each time, and whose run is another one from the first on."""
+    write = Write(LOW)
+    write.messages = Fickle(list(views), lambda: setattr(write, "run", run))
+    return write
+
+
+def changed(**attributes: Any) -> Write:
+    write = Write(LOW)
+    for name, value in attributes.items():
+        setattr(write, name, value)
+    return write
+
+
+HOSTILE: dict[str, Callable[[], Any]] = {
+    "no writes": lambda: [None],
+    "something else": lambda: [object()],
+    "no iterable": lambda: 5,
+    "never initialised": lambda: [Write.__new__(Write)],
+    "a text as a number": lambda: [changed(seq="1")],
+    "a float as a number": lambda: [changed(workflow=1.0)],
+    "a status that is none": lambda: [changed(old=b"2", new=3)],
+    "a timer that is none": lambda: [changed(timer="soon")],
+    "messages that are none": lambda: [changed(messages=5)],
+    "messages that are no pairs": lambda: [changed(messages=[1])],
+    "a payload that is none": lambda: [changed(messages=[(1, "text")])],
+    "a message number that is none": lambda: [changed(messages=[("1", b"m")])],
+    "a number that becomes none": lambda: [with_fickle([(1, b"m")], [("1", b"m")])],
+    "a number that becomes too large": lambda: [with_fickle([(1, b"m")], [(2**64, b"m")])],
+    "a payload that becomes none": lambda: [with_fickle([(1, b"m")], [(1, None)])],
+    "a run that becomes too short": lambda: [with_fickle([(1, b"m")], run=b"short")],
+    "a sequence number too large for C": lambda: [changed(seq=2**200)],
+    "a run without a key": lambda: [changed(run=None)],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_value_passes_for_another(name):
+    with pytest.raises((TypeError, OverflowError, ValueError, InputError)):
+        Changes(HOSTILE[name]())
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in HOSTILE if "becomes" not in name and "payload" not in name]
+)
+def test_the_check_by_itself_refuses_it_too(name):
+    with pytest.raises((TypeError, InputError)):
+        check_writes(HOSTILE[name]())
+
+
+BROKEN: dict[str, Callable[[], Any]] = {
+    "never initialised": lambda: Entry.__new__(Entry),
+    "a run that is none": lambda: Entry(object(), b""),
+    "a key that is none": lambda: Entry(Ledger("text", 1), b""),  # type: ignore[arg-type]
+    "a key that has no hash": lambda: Entry(Ledger([], 1), b""),  # type: ignore[arg-type]
+    "a journal's end that is none": lambda: Entry(Ledger(LOW, 1, seq="1"), b""),  # type: ignore[arg-type]
+    "records that are none": lambda: Entry(Ledger(LOW, 1), 5),  # type: ignore[arg-type]
+    "a post of another length": lambda: Entry(Ledger(LOW, 1), b"", post=(1, 2)),
+    "a post that is none": lambda: Entry(Ledger(LOW, 1), b"", post=5),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_entry_that_makes_no_write_is_refused(name):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        gathered(BROKEN[name]())
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: Write(None),  # type: ignore[arg-type]
+        lambda: Write("text"),  # type: ignore[arg-type]
+        lambda: Write(LOW, header="text"),  # type: ignore[arg-type]
+        lambda: Answer(None, None),  # type: ignore[arg-type]
+        lambda: Entry(Ledger(LOW, 1), b"", header=5),  # type: ignore[arg-type]
+        lambda: seal(None, b""),  # type: ignore[arg-type]
+        lambda: seal(b"", bytearray()),  # type: ignore[arg-type]
+        lambda: pack_array([b"", "text"]),  # type: ignore[list-item]
+        lambda: gather([], [], Ledger, None),  # type: ignore[arg-type]
+        lambda: gather(deque(), None, Ledger, refuse_merging),  # type: ignore[arg-type]
+    ],
+)
+def test_what_has_another_type_is_refused(act):
+    with pytest.raises((TypeError, AttributeError)):
+        act()
+
+
+@pytest.mark.parametrize(("workflow", "status"), [(-1, 0), (0x10000, 0), (0, -1), (0, 256), (2**64, 2**64)])
+def test_numbers_that_do_not_fit_into_a_key_are_refused(workflow, status):
+    with pytest.raises(OverflowError):
+        index_key(workflow, status, LOW)
+
+
+def test_keys_of_another_length_are_refused():
+    for run in (b"", b"short", b"x" * 17):
+        with pytest.raises(ValueError, match="run key"):
+            timer_key(1, run)
+
+
+def test_a_queue_that_shrinks_ends_with_its_error():
+    class Leaky(deque[Any]):
+        def popleft(self) -> Any:
+            self.clear()
+            return super().popleft()
+
+    with contextlib.suppress(IndexError):
+        gather(Leaky([1, 2]), [], Ledger, refuse_merging)
+        pytest.fail("nothing was there to be taken")
+    gc.collect()
