@@ -145,9 +145,9 @@ async def test_a_queued_run_that_gets_its_place_while_it_is_forked_goes_on(disk,
         await hold.reached.wait()
         writer = None
 
-        def put_with_header(run, records, status=None, header=None, *more):
+        def put_with_header(run, records, status=None, header=None, *more, **named):
             nonlocal writer
-            put(run, records, status, header, *more)
+            put(run, records, status, header, *more, **named)
             if header is not None:
                 writer = Writer(engine, monkeypatch)
 
