@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from durable_trio import StoreError
-from durable_trio._store.base import Store, Write
+from durable_trio._store.base import Store, Stored, Write
 from durable_trio._store.lmdb import open_lmdb
 
 from .corpus import Content
@@ -103,7 +103,7 @@ def _compare(store: Store, content: Content, *, readonly: bool) -> int:
     if not readonly:
         run = b"\xff" * 16
         store.commit([Write(run, b"header", b"new", 0, b"row", 1, None, 1)])
-        if store.load(run) != (run, b"header", [b"row"], 1, 1, None):
+        if store.load(run) != Stored(run, b"header", [b"row"], 1, 1):
             print("what was written now is not there")  # noqa: T201
             return WRONG
     if refused:

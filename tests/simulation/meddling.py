@@ -57,7 +57,6 @@ class Meddler:
         kinds = {"retry": 4, "rewind": 4, "fork": 3, "pause": 3, "resume": 2, "delete": 1, "prune": 0.3}
         world, rng, engine = self._world, self._world.rng, self._engine
         node = rng.choice(self._cast.plans[info.workflow].nodes).name
-        steps = (await engine.get(info.id)).steps
         match rng.choices(tuple(kinds), tuple(kinds.values()))[0]:
             case "retry":
                 await self._face().retry(info.id)
@@ -65,7 +64,7 @@ class Meddler:
             case "rewind":
                 await self._face().retry(info.id, node)
                 world.write("retried", info.id)
-            case "fork" if len(found) < _MOST_RUNS and not any(step.superseded for step in steps):
+            case "fork" if len(found) < _MOST_RUNS:
                 name = f"{info.id}f{rng.randrange(3)}"
                 if name not in world.going:
                     await engine.fork(info.id, node, id=name)
