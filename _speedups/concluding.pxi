@@ -2,6 +2,7 @@
 
 
 @cython.final
+@cython.auto_pickle(False)
 cdef class Concluder:
     """Makes outcomes of what steps return.
 
@@ -9,7 +10,7 @@ cdef class Concluder:
         codec: knows which values can be stored, and encodes records.
         done: the class of the record, ``Done``.
         outcome: the class ``Outcome``.
-        codes: the numbers of ``OK``, ``STEP``, and of the forms ``SAME``, ``DELTA``, ``REPLACED`` and ``VALUE``.
+        codes: of ``OK``, of ``STEP``, and of the forms ``SAME``, ``DELTA``, ``REPLACED`` and ``VALUE``.
     """
 
     cdef dict user_types
@@ -73,7 +74,9 @@ cdef class Concluder:
                 special = job.special
             if special:
                 data = self.wire(data)
-            record = self.done(path, visit, self.step, self.ok, attempt, started, duration, form, data, removed)
+            record = self.done(
+                path, visit, self.step, self.ok, attempt, started, duration, form, data, removed
+            )
             return self.outcome(self.ok, new, self.encode(record), None, is_context)
         except Exception:
             return None  # the longer look says what it is
