@@ -359,8 +359,9 @@ def ends_a_run_twice(_database: str) -> None:
 def leaves_the_index_behind(_database: str) -> None:
     original = committer.Committer.put
 
-    def put(self: Any, run: Any, records: Any, status: Any = None, *new: Any) -> None:
-        original(self, run, records, None if records and status is not None else status, *new)
+    def put(self: Any, run: Any, records: Any, status: Any = None, *new: Any, **named: Any) -> None:
+        status = None if records and status is not None else status
+        original(self, run, records, status, *new, **named)
 
     committer.Committer.put = put
 
