@@ -51,7 +51,7 @@ cdef class Concluder:
             anything that a step must not return or that cannot be stored.
         """
         cdef Job job = freezing(self.user_types, self.resolve)
-        cdef bint is_ok = type(value) is Ok
+        cdef bint is_ok = type(value) is Ok and PyTuple_GET_SIZE(value) == 2
         cdef bint is_context
         cdef object form, new, data, removed = None
         if is_ok:

@@ -33,8 +33,8 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
     Args:
         queue: a deque of entries, writes, answers, waiters, and lists of these that belong together.
         waiters: whatever is none of these is appended here, also if something is refused later.
-        stand_in: the exact type of a Ledger that stands in for one that knows where the journal ends, if
-            there is another for the same run.
+        stand_in: the exact type of a Ledger that gives way to any other of the same run; among several of
+            this type, to the one that came with records, which knows where the journal ends.
         merge_posts: makes one of two posts of a run.
 
     Returns:
@@ -82,7 +82,8 @@ cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
         first.joined.extend(new.records)
     if new.status is not None:
         first.status = new.status
-    if type(new.run) is not stand_in:
+    # Whoever adds to a journal knows where it ends.
+    if type(new.run) is not stand_in or (type(first.run) is stand_in and new.records):
         first.run = new.run
     if new.post is not None:
         first.post = new.post if first.post is None else merge_posts(first.post, new.post)

@@ -287,6 +287,8 @@ def returned(
     """
     try:
         kind = value.__class__
+        if (kind is Ok or kind is Err) and len(value) != 2:
+            raise _not_allowed(what, tuple(value), place)  # only tuple.__new__ makes such a one
         if kind is Ok:
             value = value[1]
             kind = value.__class__

@@ -23,7 +23,15 @@ from typing import Any
 import trio
 
 from durable_trio._context import StepScope, current_scope
-from durable_trio._definition.nodes import MapNode, Node, ParallelNode, StepNode
+from durable_trio._definition.nodes import (
+    EventNode,
+    InputNode,
+    MapNode,
+    Node,
+    ParallelNode,
+    SleepNode,
+    StepNode,
+)
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place
@@ -52,6 +60,7 @@ from durable_trio._speedups.context import thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
 
+_SIMPLE = (StepNode, SleepNode, EventNode, InputNode)  # branches with nothing inside
 _IN_A_ROW = 64  # branches that a block runs in its own task before it lets others have their turn
 
 
@@ -259,6 +268,7 @@ class Block:
             if self._is_over:
                 return
             self._open[index] = scope
+            scope.attempt = 0  # it has been another branch's
             awaited = run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
             try:
                 outcome = await (awaited if self._spread else eagerly(awaited, self._spread_out))
@@ -419,8 +429,8 @@ class Block:
         run, node = self._run, self._node
         child = self._branches[index]
         abandon(run, child.path)
-        if scope is not None and not scope.attempt and isinstance(child, StepNode):
-            status, scope = NEVER_STARTED, None  # its task had begun; its body was not entered
+        if scope is not None and not scope.attempt and isinstance(child, _SIMPLE):
+            status, scope = NEVER_STARTED, None  # it had its turn; its body, or its wait, was not entered
         attempt = scope.attempt if scope is not None else 0
         if self._cause is None and not run.halted:
             assert self._timeout is not None

@@ -7,7 +7,7 @@ arrives in that moment cannot lose the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import trio
@@ -63,8 +63,8 @@ async def run_step(
             finally:
                 _leave(run, scope)
         finally:
-            for limiter in places:
-                limiter.release()
+            if places:
+                _give_back(places)
         duration = engine.monotonic() - scope.begun
         if verdict is None:
             outcome = engine.conclude(
@@ -142,21 +142,28 @@ def _outcome(run: RunState, scope: StepScope, verdict: Verdict, duration: float)
 async def _take_places(run: RunState, node: StepNode) -> list[trio.CapacityLimiter]:
     """Wait for the places that the step's body needs. Who waits has not been entered, and may be stopped."""
     engine = run.engine
-    while run.pause is not None:
-        await run.held()  # not with a place in the hand that others wait for
     limiters = [engine.queues[node.queue]] if node.queue in engine.queues else []
     if node.mode == "thread":
         limiters.append(engine.limiter)
-    taken: list[trio.CapacityLimiter] = []
-    try:
-        for limiter in limiters:
-            await limiter.acquire()
-            taken.append(limiter)
-    except BaseException:
-        for limiter in taken:
-            limiter.release()
-        raise
-    return taken
+    while True:
+        while run.pause is not None:
+            await run.held()  # not with a place in the hand that others wait for
+        taken: list[trio.CapacityLimiter] = []
+        try:
+            for limiter in limiters:
+                await limiter.acquire()
+                taken.append(limiter)
+        except BaseException:
+            _give_back(taken)
+            raise
+        if run.pause is None:
+            return taken
+        _give_back(taken)  # it was paused while it waited for them
+
+
+def _give_back(places: Iterable[trio.CapacityLimiter]) -> None:
+    for limiter in places:
+        limiter.release()
 
 
 def may_enter(run: RunState) -> Awaitable[None]:

@@ -49,9 +49,16 @@ class Timers:
             self._sooner.set()
 
     async def run(self) -> None:
-        """Runs until cancelled."""
-        engine = self._engine
+        """Runs until cancelled, or until the engine has failed."""
         await self._may_fire.wait()
+        try:
+            await self._watch()
+        except StoreError as error:
+            # Not out of this task, where it would take along the committer, and be in a group.
+            self._engine.fail(error)
+
+    async def _watch(self) -> None:
+        engine = self._engine
         while True:
             self._sooner = trio.Event()
             nearest = await engine.reader.call(lambda: engine.store.timers(limit=1))
@@ -72,7 +79,7 @@ class Timers:
         """
         engine, post = self._engine, self._engine.post
         changed, post.changed = set[bytes](), set()
-        await self._durable()  # a timer may be due before the commit that puts it into the index
+        await engine.committer.durable()  # a timer may be due before the commit that puts it into the index
         landed = trio.Event()
         landed.set()
         last: tuple[int, bytes] | None = None
@@ -90,13 +97,7 @@ class Timers:
             if len(page) < _PAGE:
                 break
         post.changed = None
-        await self._durable()  # what has been woken is not found as the nearest
-
-    async def _durable(self) -> None:
-        try:
-            await self._engine.committer.durable()
-        except StoreError:
-            await trio.sleep_forever()  # the engine has failed: it says so itself, and ends this task
+        await engine.committer.durable()  # what has been woken is not found as the nearest
 
 
 def _due(store: Store, until: int, after: tuple[int, bytes] | None) -> list[tuple[int, bytes, Stored | None]]:

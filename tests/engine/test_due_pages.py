@@ -7,10 +7,11 @@ import threading
 import lmdb
 import pytest
 import trio
+import trio.testing
 from engine_helpers import Hold, states
 from waiting_helpers import START, Wall, noted, reaches
 
-from durable_trio import RunNotFound, Workflow, open_engine
+from durable_trio import RunNotFound, StoreError, Workflow, open_engine
 from durable_trio._engine import recovery, timers
 
 
@@ -465,3 +466,51 @@ async def test_a_due_run_with_a_damaged_journal_is_blocked_and_the_others_go_on(
             await trio.lowlevel.checkpoint()
         assert not run.created
     assert seen == ["after"]
+
+
+async def test_a_commit_that_fails_while_due_runs_are_read_stops_the_engine_with_its_own_error(
+    place, monkeypatch
+):
+    """Not in a group; and whoever waits outside of the engine's block is told."""
+    wall = Wall()
+    wf = naps([])
+    staying = Workflow("staying")
+    left = threading.Event()
+
+    @staying.step
+    def stays(_ctx):
+        left.wait(10)  # the engine cannot close before this is out
+
+    def broken(*_writes):
+        raise StoreError("the disk is gone")
+
+    async def end_of(run):
+        with pytest.raises(StoreError):
+            await run.wait()
+        told.append(run.id)
+
+    told = []
+    async with trio.open_nursery() as others:
+        with pytest.raises(StoreError, match="the disk is gone"):
+            async with open_engine(place, workflows=[wf, staying], clock=wall) as engine:
+                run = await engine.start(wf, {}, id="r")
+                await reaches(engine, "r")
+                others.start_soon(end_of, run)
+                await reaches(engine, (await engine.start(staying)).id, "running")
+
+                async def fail():
+                    monkeypatch.setattr(engine.store, "commit", broken)
+                    with trio.CancelScope(shield=True), pytest.raises(StoreError):
+                        await engine.send_event("r", "other")
+
+                between = Between(engine, monkeypatch)
+                between.do(wall, fail)
+                others.start_soon(_let_go, between, left)
+                await trio.sleep_forever()
+    assert told == ["r"]
+
+
+async def _let_go(between, left):
+    await between.passed.wait()
+    await trio.testing.wait_all_tasks_blocked()  # the page was looked at
+    left.set()

@@ -6,7 +6,8 @@ import contextvars
 
 import pytest
 import trio
-from engine_helpers import Hold, finish, interrupt, result_of, resume, states
+import trio.testing
+from engine_helpers import Hold, finish, interrupt, result_of, resume, states, step_of
 
 from durable_trio import Err, Ok, Retry, Workflow, open_engine
 from durable_trio.testing import trio_clock
@@ -222,3 +223,33 @@ async def test_a_branch_that_ended_in_the_own_task_does_not_run_again(disk):
     info = await resume(disk, wf)
     assert info.status == "completed"
     assert entered == ["quick", "slow", "slow"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_wait_that_was_held_before_it_began_has_never_started(disk, own):
+    """Whether it had its turn in the block's own task, after another branch, or in one that is new."""
+    failing, ending = Hold(), Hold()
+    wf = Workflow("held")
+
+    async def fails(_ctx):
+        await failing()
+        return Err("no")
+
+    async def ends(_ctx):
+        await ending()
+
+    with wf.parallel(name="all", limit=2):
+        for fn in (ends, fails) if own else (fails, ends):
+            wf.step(fn)
+        wf.sleep(60, name="nap")
+    async with open_engine(disk, workflows=[wf]) as engine:
+        run = await engine.start(wf, id="r")
+        await failing.reached.wait()
+        await ending.reached.wait()
+        await engine.pause("r")
+        ending.let_go()
+        await trio.testing.wait_all_tasks_blocked()  # the nap has its turn now
+        failing.let_go()
+        info = await run.wait()
+    nap = step_of(info, "all/nap")
+    assert (nap.status, nap.attempt, nap.started_at) == ("never_started", 0, None)

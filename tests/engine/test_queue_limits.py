@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import trio
+from engine_helpers import Hold, at
 
 from durable_trio import DurableError, Ok, Workflow, open_engine
 
@@ -94,6 +95,41 @@ async def test_a_step_that_waits_for_its_place_can_be_cancelled_and_its_place_is
             if run is not waiting[0]:
                 await run.result()
     assert len(entered) == 2
+
+
+async def test_a_run_that_is_paused_while_it_waits_for_its_place_does_not_keep_it_from_others(db):
+    """Not even while another branch of it is in a body, so that it cannot be set aside yet."""
+    first, busy, last = Hold(), Hold(), Hold()
+    mailing, paused = Workflow("mailing"), Workflow("paused")
+
+    @mailing.step(queue="mail")
+    async def mail(ctx):
+        await (first if ctx["n"] == 1 else last)()
+
+    with paused.parallel(name="all"):
+        paused.step(at(busy), name="busy")
+
+        @paused.step(name="mail", queue="mail")
+        async def mail_too(_ctx):
+            entered.append("mail")
+
+    entered = []
+    async with open_engine(db, workflows=[mailing, paused], queues={"mail": 1}) as engine:
+        await engine.start(mailing, {"n": 1})
+        await first.reached.wait()
+        run = await engine.start(paused, id="r")
+        await busy.reached.wait()
+        await engine.pause("r")
+        await engine.start(mailing, {"n": 2})
+        first.let_go()
+        with trio.fail_after(5):
+            await last.reached.wait()
+        assert entered == []
+        last.let_go()
+        await engine.resume("r")
+        busy.let_go()
+        assert (await run.wait()).status == "completed"
+    assert entered == ["mail"]
 
 
 async def test_waiting_for_a_place_is_no_time_of_the_step(mock_clock):

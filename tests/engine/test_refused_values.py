@@ -255,3 +255,17 @@ async def test_a_shared_value_is_no_cycle(db, wf):
     shared = [1]
     wf.step(lambda ctx: {"a": shared, "b": [shared, shared]}, name="a", inline=True)
     assert await result_of(db, wf) == {"a": [1], "b": [[1], [1]]}
+
+
+@pytest.mark.parametrize("of", [Ok, Err])
+@pytest.mark.parametrize("parts", [(), ("ok",), ("ok", 1, 2)])
+async def test_a_tagged_tuple_of_another_length_is_refused(db, wf, of, parts):
+    """Nobody gets one by accident; one that did would be read beyond its end."""
+
+    @wf.step
+    async def odd(_ctx):
+        return tuple.__new__(of, parts)
+
+    error = (await failed(db, wf, {})).error
+    assert error.type == "TypeError"
+    assert f"step 'odd' returned {parts!r}" in error.message

@@ -123,6 +123,16 @@ def test_a_stand_in_gives_way_wherever_it_comes():
     assert (write.workflow, write.old_timer) == (3, 1)
 
 
+def test_among_stand_ins_the_one_with_records_knows_where_the_journal_ends():
+    for at in (0, 1):
+        ledger = Ledger(LOW, 7, seq=5, indexed=6)
+        entries = [Entry(Ledger(LOW, 0), (), post=Post(old_timer=1))]
+        entries.insert(at, Entry(ledger, (b"\x01",)))
+        (write,), _, _ = gathered(*entries)
+        assert (write.workflow, write.seq, write.old, write.old_timer) == (7, 5, 6, 1)
+        assert ledger.seq == 6
+
+
 def test_posts_of_a_run_are_merged_in_order():
     run = Live(LOW, 1)
     posts = [Post(taken=(number,)) for number in range(3)]
