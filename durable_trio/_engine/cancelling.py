@@ -95,6 +95,7 @@ def _can_be_undone(run: RunState) -> bool:
 
 def _cancel_one(run: RunState, frozen: Any, *, compensate: bool) -> None:
     engine = run.engine
+    engine.post.note(run.key)  # whoever holds it may have found it long ago
     run.stopped = True
     run.pause = None
     run.undoes = compensate

@@ -108,9 +108,10 @@ class PostOffice:
     def _hold(self, run: RunState) -> None:
         """As long as anybody holds the object of a parked run, it stands for the run."""
         self._parked[run.key] = run
-        self._note(run.key)
+        self.note(run.key)
 
-    def _note(self, key: bytes) -> None:
+    def note(self, key: bytes) -> None:
+        """Something happens to a run, or may: what a page of timers says of it does not hold any more."""
         if self.changed is not None:
             self.changed.add(key)
 
@@ -150,7 +151,7 @@ class PostOffice:
         """A parked run is live again."""
         if self._parked:  # most parked runs are in nobody's hands
             self._parked.pop(run.key, None)
-        self._note(run.key)
+        self.note(run.key)
         self._engine.live[run.id] = run
 
     def _admit_later(self, run: RunState) -> None:
@@ -281,7 +282,7 @@ class PostOffice:
         key = reader.find(run_id)
         held = None
         if key is not None:
-            self._note(key)  # it may be about to be changed
+            self.note(key)  # it may be about to be changed
             held = self._parked.get(key)
         return held, reader.load(run_id, with_rows=False)
 
@@ -303,7 +304,7 @@ class PostOffice:
         engine.committer.put(run, (), post=Post(messages=((number, encoded),)))
         if ARMED:
             failpoint("message.put")
-        self._note(run.key)  # it was found a while ago, perhaps
+        self.note(run.key)  # it was found a while ago, perhaps
         run.mailbox.add(kind, name, Letter(number, payload))
         if run.parking:
             run.roused = True

@@ -12,7 +12,7 @@ from engine_helpers import Hold, states
 from waiting_helpers import START, Wall, noted, reaches
 
 from durable_trio import RunNotFound, StoreError, Workflow, open_engine
-from durable_trio._engine import recovery, timers
+from durable_trio._engine import cancelling, recovery, timers
 
 
 class Between:
@@ -107,6 +107,27 @@ async def test_a_run_that_was_cancelled(place, monkeypatch, keep):
         info = await reaches(engine, "r", "cancelled")
     assert seen == ["before"]
     assert info.result is None
+
+
+async def test_a_child_that_its_caller_has_cancelled_when_its_time_was_over(place, monkeypatch):
+    """The caller holds its child from before the page was read, and lets go of it."""
+    wall, seen = Wall(), []
+    wf = naps(seen)
+    async with open_engine(place, workflows=[wf], clock=wall) as engine:
+        await started(engine, wf, lambda _: None)
+        held = [engine.post.find("r")]
+
+        async def time_out():
+            assert cancelling.cancel_now(held.pop(), "it took too long")
+            await engine.committer.durable()
+
+        between = Between(engine, monkeypatch)
+        between.do(wall, time_out)
+        await between.passed.wait()
+        await started(engine, wf, lambda _: None, "next")  # the engine goes on
+        info = await engine.get("r")
+    assert (info.status, info.error) == ("cancelled", "it took too long")
+    assert seen == ["before", "before"]
 
 
 async def test_a_run_that_was_deleted(place, monkeypatch, keep):
