@@ -115,6 +115,8 @@ def errors(passed: Passed, points: int) -> Iterator[Job]:
     """System calls that fail, done or not; the engine must stop, and the next boot decides."""
     rng = random.Random(3)
     for scenario, counts in passed.items():
+        if scenario == "steered":
+            continue  # its client writes in the same process: the engine goes on if it is its call that fails
         for template in _SHIM_ERRORS:
             total = counts[template[0]] * 3 // 4
             for _ in range(points):

@@ -167,8 +167,8 @@ def extends_a_wait_on_restart(_database: str) -> None:
 def extends_a_wait_inside_a_step_on_restart(_database: str) -> None:
     original = recovery.go_on_from
 
-    def go_on_from(engine: Any, run: Any, journal: Journal) -> None:
-        original(engine, run, journal)
+    def go_on_from(engine: Any, run: Any, journal: Journal, *more: Any) -> None:
+        original(engine, run, journal, *more)
         run.mailbox.waiting.clear()
 
     recovery.go_on_from = go_on_from

@@ -39,9 +39,9 @@ def _changed_journal(patch: pytest.MonkeyPatch, change: Callable[[Any], None]) -
     """What a run that goes on reads from its journal."""
     go_on = recovery.go_on_from
 
-    def broken(engine: Any, run: Any, journal: Any) -> None:
+    def broken(engine: Any, run: Any, journal: Any, *more: Any) -> None:
         change(journal)
-        go_on(engine, run, journal)
+        go_on(engine, run, journal, *more)
 
     patch.setattr(recovery, "go_on_from", broken)
 

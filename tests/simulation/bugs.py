@@ -25,6 +25,7 @@ from durable_trio._engine import (
     recovery,
     requests,
     steering,
+    step,
     timers,
     waits,
 )
@@ -296,10 +297,10 @@ def takes_too_little_over_into_a_fork() -> Changes:
 
 @_bug(1)
 def enters_steps_of_paused_runs() -> Changes:
-    async def held(_self: run_module.RunState) -> None:
+    async def wait_to_enter(_run: run_module.RunState) -> None:
         await trio.lowlevel.checkpoint()
 
-    return [(run_module.RunState, "held", held)]
+    return [(step, "_wait_to_enter", wait_to_enter)]
 
 
 @_bug(1, 20)

@@ -148,6 +148,9 @@ class Load:
             info = await run.wait()
         except EngineClosed:
             return  # it goes on in the next life
+        except RunNotFound:
+            self._in_flight.drop(run.id)
+            return  # it has ended, and was pruned before this could look: only what has ended is
         if info.status in UNENDED:
             self.complain(f"the run {run.id} is said to have ended as {info.status}: {info.error}")
         self._done[f"ended {info.status}"] += 1
