@@ -255,11 +255,6 @@ def asks_for_the_items_again(_database: str) -> None:
     _forget("spread")
 
 
-@bug(22, scenario="story", faults=(Fault("line", "#60-150"), Fault(before="changed")))
-def is_blind_to_a_changed_wait(_database: str) -> None:
-    recovery.difference_to = lambda *_arguments: None
-
-
 # -- the same key twice ----------------------------------------------------------------------------------
 
 
