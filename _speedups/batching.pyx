@@ -21,7 +21,7 @@ from cpython.bytes cimport (
 from cpython.exc cimport PyErr_Clear, PyErr_Occurred
 from cpython.long cimport PyLong_Check
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from zlib import crc32
 
@@ -34,7 +34,6 @@ cdef extern from "Python.h":
 __all__ = [
     "MAX_WORKFLOW",
     "RUN_KEY_LENGTH",
-    "SEAL_VERSION",
     "Answer",
     "Changes",
     "Entry",
@@ -42,11 +41,13 @@ __all__ = [
     "array_header",
     "check_key",
     "check_writes",
+    "fits",
     "gather",
     "index_key",
     "pack_array",
     "seal",
     "timer_key",
+    "unsealed",
 ]
 
 cdef enum:
@@ -64,7 +65,6 @@ cdef uint64_t HIGHEST_INSTANT = 0x7FFF_FFFF_FFFF_FFFF  # milliseconds since the 
 
 RUN_KEY_LENGTH = RUN_LENGTH
 MAX_WORKFLOW = HIGHEST_WORKFLOW
-SEAL_VERSION = SEAL
 
 
 @cython.final

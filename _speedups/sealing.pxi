@@ -52,18 +52,41 @@ def seal(bytes key not None, bytes payload not None):
 
 
 cdef bytes sealed(bytes key, bytes payload):
-    cdef uint32_t checksum = crc(0, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
     cdef Py_ssize_t length = PyBytes_GET_SIZE(payload)
-    if length < LONG:
-        checksum = crc(checksum, <const uint8_t*>PyBytes_AS_STRING(payload), length)
-    else:
-        checksum = crc32(payload, checksum)
+    cdef uint32_t checksum = checksum_of(key, payload, 0)
     cdef bytes value = PyBytes_FromStringAndSize(NULL, SEAL_LENGTH + length)
     cdef char* place = PyBytes_AS_STRING(value)
     place[0] = SEAL
     put_number(place + 1, checksum, 4)
     memcpy(place + SEAL_LENGTH, PyBytes_AS_STRING(payload), length)
     return value
+
+
+def unsealed(bytes key not None, bytes value not None):
+    """The payload of what ``seal`` made under this key; None if this is not what it made."""
+    return value[SEAL_LENGTH:] if has_seal(key, value) else None
+
+
+def fits(bytes key not None, bytes value not None):
+    """Was this value sealed under this key?"""
+    return has_seal(key, value)
+
+
+cdef bint has_seal(bytes key, bytes value) except -1:
+    cdef char found[4]
+    if PyBytes_GET_SIZE(value) < SEAL_LENGTH or PyBytes_AS_STRING(value)[0] != SEAL:
+        return False
+    put_number(found, checksum_of(key, value, SEAL_LENGTH), 4)
+    return memcmp(found, PyBytes_AS_STRING(value) + 1, 4) == 0
+
+
+cdef uint32_t checksum_of(bytes key, bytes value, Py_ssize_t start) except? 0:
+    """Of a key and what follows in a value from some place on."""
+    cdef uint32_t checksum = crc(0, <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(value) - start
+    if length < LONG:
+        return crc(checksum, <const uint8_t*>PyBytes_AS_STRING(value) + start, length)
+    return crc32(value[start:], checksum)
 
 
 def index_key(workflow, status, bytes run not None):

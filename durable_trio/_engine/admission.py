@@ -37,6 +37,11 @@ class Admission:
         self.queue(run)
         return False
 
+    @property
+    def has_place(self) -> bool:
+        """Whether a run could begin now."""
+        return self._free > 0
+
     def leave(self) -> None:
         """A run gives its place back."""
         self._free += 1

@@ -31,7 +31,6 @@ from durable_trio._engine import (  # noqa: F401 - handlers
     parallel,
     steering,
     step,
-    waits,
 )
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.admission import Admission
@@ -49,6 +48,7 @@ from durable_trio._engine.starting import enter
 from durable_trio._engine.step import concluder
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
+from durable_trio._engine.waits import past_sleep
 from durable_trio._engine.worker import Workers
 from durable_trio._errors import DefinitionError, EngineClosed, RunNotFound
 from durable_trio._info import STATUS_CODES, PendingInput, RunInfo, RunStatus
@@ -241,8 +241,13 @@ class Engine:
         if run.journal is not None and run.journal.cancel is not None:
             cancelling.cancel_children(run, compensate=run.journal.cancel.compensate)
         run.status = "running" if run.compensating is None else "compensating"
-        self.committer.put(run, (), STATUS_CODES[run.status], post=run.dropped_timer())
-        self.workers.take(run)
+        over = past_sleep(run)
+        self.committer.put(run, over or (), STATUS_CODES[run.status], post=run.dropped_timer())
+        if over is None:
+            self.workers.take(run)
+        else:
+            # Its successor waits for that record, for which a task is not needed.
+            self.committer.when_durable(run.begin)
         return True
 
     def _go_on_later(self, run: RunState) -> None:

@@ -142,13 +142,13 @@ class PostOffice:
         """Hand over that a parked run is pending again."""
         self.unpark(run)
         run.status = "pending"
-        run.roused = False
         self._engine.committer.put(run, records, _PENDING, post=run.dropped_timer())
         if ARMED:
             failpoint("wake.put")
 
     def unpark(self, run: RunState) -> None:
         """A parked run is live again."""
+        run.roused = False
         if self._parked:  # most parked runs are in nobody's hands
             self._parked.pop(run.key, None)
         self.note(run.key)
@@ -216,16 +216,21 @@ class PostOffice:
         if stored is None:
             self.wake(run)
             return
-        self._rouse(run)
+        engine = self._engine
+        run.kept = kept(stored, engine.admission.queued)
         run.seq = -1
-        run.kept = kept(stored, self._engine.admission.queued)
-        if stored.rows:
-            # Without waiting for the commit: until its wait is over, which is a record, it does nothing that
-            # a crash would have it do again.
+        if not stored.rows:
+            # It may be a run for later, which begins now: with a body.
+            self.wake(run)
+        elif engine.draining or not engine.admission.has_place:
+            self._rouse(run)
             self._admit(run)
         else:
-            # The same, but it may be a run for later, which begins now: with a body.
-            self._engine.committer.when_durable(partial(self._admit_later, run))
+            # Not ``pending`` first. Until its wait is over, which is a record, it does nothing that a crash
+            # would have it do again.
+            self.unpark(run)
+            run.status = "pending"
+            self._admit(run)
 
     async def addressee(self, run_id: str) -> RunState:
         """The run that something is sent to.

@@ -224,7 +224,7 @@ def block(run: RunState, reason: str) -> None:
     run.reason = reason
     if run.indexed != STATUS_CODES["blocked"]:
         # Without its journal being read: the index moves, and nothing is added to the run.
-        run.engine.committer.put(run, (), STATUS_CODES["blocked"])
+        run.engine.committer.put(run, (), STATUS_CODES["blocked"], post=run.dropped_timer())
         run.engine.committer.soon()
     run.wake()
     _logger.warning("run %r is blocked: %s", run.id, reason)
@@ -296,7 +296,8 @@ def load_journal(engine: Engine, run: RunState) -> bool:
         run.seq = len(stored.rows)
         journal = Journal(engine.codec.decode_rows(stored.rows))
         go_on_from(engine, run, journal, stored.messages)
-        run.timer = _timer_ahead(run, journal)
+        if run.timer is None:
+            run.timer = _timer_ahead(run, journal)
         if ARMED:
             failpoint("recover.load")
     except StoreError as error:

@@ -42,6 +42,7 @@ from durable_trio._snapshot.records import (
 from durable_trio._speedups.context import settle, share
 from durable_trio._values import Failure
 
+_SLEEP = KINDS["sleep"]
 _LONGEST_SLEEP = 60.0  # seconds without a look at the wall clock
 
 
@@ -59,6 +60,25 @@ async def run_sleep(
         waiting = _begin(run, scope, node, visit, None, due, None)
     await wait_until(run, scope, waiting.due)
     return _over(run, scope, node, waiting, (OK, SAME, None, None, base), None)
+
+
+def past_sleep(run: RunState) -> bytes | None:
+    """The record that a run's sleep is over, if that is what it comes to next; the journal has it then.
+
+    So a run that was woken from a sleep needs no task before that is on disk.
+    """
+    journal = run.journal
+    # What must be asked in the order of time, its task asks: has the run been cancelled, has it expired?
+    if journal is None or len(journal.waiting) != 1 or run.stopped or run.deadline is not None:
+        return None
+    ((path, _), waiting) = next(iter(journal.waiting.items()))
+    if waiting.kind != _SLEEP or "/" in path or waiting.due is None or waiting.due > run.engine.now():
+        return None
+    done = _done(run, waiting, OK, SAME, None, None)
+    journal.add(done)
+    if ARMED:
+        failpoint("wait.over")
+    return run.engine.codec.encode(done)
 
 
 @handles(EventNode)
@@ -165,10 +185,7 @@ def _over(
 ) -> Outcome:
     """The outcome of a wait. Its record is handed over here, together with the letter that it took."""
     status, form, data, removed, value = ending
-    duration = max(run.engine.now() - waiting.started, 0.0)
-    done = Done(
-        node.path, waiting.visit, waiting.kind, status, 1, waiting.started, duration, form, data, removed
-    )
+    done = _done(run, waiting, status, form, data, removed)
     post = None if letter is None else Post(taken=(letter.number,))
     run.engine.committer.put(run, (run.engine.codec.encode(done),), post=post)
     if ARMED:
@@ -176,6 +193,15 @@ def _over(
     scope.path = None
     errors = None if status == OK else {node.path: value}
     return Outcome(status, value, b"", errors=errors)
+
+
+def _done(
+    run: RunState, waiting: Waiting, status: int, form: int, data: Any, removed: list[Any] | None
+) -> Done:
+    duration = max(run.engine.now() - waiting.started, 0.0)
+    return Done(
+        waiting.path, waiting.visit, waiting.kind, status, 1, waiting.started, duration, form, data, removed
+    )
 
 
 # -- waiting -----------------------------------------------------------------------------------------

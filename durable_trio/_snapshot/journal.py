@@ -106,9 +106,10 @@ class Journal:
         self.paused = False
         self.updated = 0.0
         for record in records:
-            self._add(record)
+            self.add(record)
 
-    def _add(self, record: Record) -> None:
+    def add(self, record: Record) -> None:
+        """Take account of what happened next."""
         if isinstance(record, Done):
             key = (record.path, record.visit)
             self.done[key] = record

@@ -7,7 +7,6 @@ from typing import Any, Final, final
 __all__ = [
     "MAX_WORKFLOW",
     "RUN_KEY_LENGTH",
-    "SEAL_VERSION",
     "Answer",
     "Changes",
     "Entry",
@@ -15,16 +14,17 @@ __all__ = [
     "array_header",
     "check_key",
     "check_writes",
+    "fits",
     "gather",
     "index_key",
     "pack_array",
     "seal",
     "timer_key",
+    "unsealed",
 ]
 
 RUN_KEY_LENGTH: Final = 16
 MAX_WORKFLOW: Final = 0xFFFF
-SEAL_VERSION: Final = 1
 
 @final
 class Write:
@@ -110,5 +110,7 @@ def pack_array(items: Iterable[bytes]) -> bytes: ...
 def check_writes(writes: Iterable[Write]) -> None: ...
 def check_key(key: bytes, what: str) -> None: ...
 def seal(key: bytes, payload: bytes) -> bytes: ...
+def unsealed(key: bytes, value: bytes) -> bytes | None: ...
+def fits(key: bytes, value: bytes) -> bool: ...
 def index_key(workflow: int, status: int, run: bytes) -> bytes: ...
 def timer_key(due: int, run: bytes) -> bytes: ...
