@@ -2,9 +2,10 @@
 
     python -m benchmarks.bench_codec
 
-Ours is a step's record around the value, and back to what it was, types included. Plain is encoding and
-decoding the same value untyped, without any promise about what comes back. ``freeze and encode`` adds the
-private copy that the engine makes of what a step returns.
+``value`` is the value by itself: its private copy, its bytes, and back to what it was, types included. The
+other rows are about a step's record around the value, with its ten other fields; ``freeze and encode`` adds
+the private copy that the engine makes of what a step returns. Plain is encoding and decoding the same value
+untyped, without any promise about what comes back.
 """
 
 from __future__ import annotations
@@ -77,6 +78,11 @@ def _measure(session: Session, name: str, value: Any) -> None:
     frozen, special = CODEC.freeze(value)
     row, plain = encode(frozen, special), _encode(value)
     for what, ours, theirs in (
+        (
+            "value",
+            lambda: CODEC.decode_value(CODEC.encode_value(value)),
+            lambda: _decode(_encode(value)),
+        ),
         ("freeze and encode", lambda: encode(*CODEC.freeze(value)), lambda: _encode(value)),
         ("encode", lambda: encode(frozen, special), lambda: _encode(value)),
         ("decode", lambda: CODEC.decode_row(row), lambda: _decode(plain)),

@@ -18,8 +18,9 @@ nothing further is accepted, and what really reached the disk is decided by open
 from __future__ import annotations
 
 import threading
+import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -164,8 +165,7 @@ class Committer:
             return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
         self._queue.append(trio.lowlevel.current_task())
         self.kick()
-        # Not a coroutine function: while it waits, a task of thousands holds one object less.
-        return trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105
+        return _landing()
 
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Have this called, on the Trio thread, when everything that was put so far is on disk.
@@ -289,7 +289,7 @@ class Committer:
             task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
             for waiter in waiters:
                 if isinstance(waiter, task):
-                    reschedule(waiter)
+                    reschedule(waiter, _LANDED)
                 else:
                     waiter()
             return
@@ -313,3 +313,25 @@ def _merged(first: Post, second: Post) -> Post:
 
 def _not_abortable(_raise_cancel: Any) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
+
+
+def _sleep_request() -> Any:
+    """What ``wait_task_rescheduled`` hands to Trio's scheduler. It can be handed over any number of times."""
+    waiting = trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105 - only begun
+    request = waiting.send(None)
+    waiting.close()
+    return request
+
+
+_SLEEP = _sleep_request()
+_LANDED = outcome.Value(None)  # not unwrapped, which can be done once only
+
+
+@types.coroutine
+def _landing() -> Generator[Any, outcome.Outcome[None], None]:
+    """Sleep until rescheduled, as ``wait_task_rescheduled``, which makes four objects for it where this makes
+    one: every step waits here.
+    """
+    came = yield _SLEEP
+    if came is not _LANDED:
+        came.unwrap()

@@ -47,3 +47,28 @@ async def set_aside(engine, run_id="r"):
     info = await reaches(engine, run_id)
     assert info.paused
     return info
+
+
+class Between:
+    """Does something, once, when a page of due runs was read and before the engine sees it."""
+
+    def __init__(self, engine, monkeypatch):
+        self._read = engine.store.load_small
+        self._engine = engine
+        self._then = None
+        self.passed = trio.Event()
+        monkeypatch.setattr(engine.store, "load_small", self._load_small)
+
+    def do(self, wall, then):
+        """Let a minute pass; when what is due then was read, ``await then()``."""
+        self._then = then
+        wall.pass_(61)
+        self._engine.timers.set(0.0)
+
+    def _load_small(self, runs, *, likely, size):
+        page = self._read(runs, likely=likely, size=size)
+        then, self._then = self._then, None
+        if then is not None:
+            trio.from_thread.run(then)
+            trio.from_thread.run_sync(self.passed.set)
+        return page

@@ -23,11 +23,13 @@ from durable_trio._speedups.batching import (
     Write,
     array_header,
     check_writes,
+    fits,
     gather,
     index_key,
     pack_array,
     seal,
     timer_key,
+    unsealed,
 )
 
 LOW, HIGH = b"\x01" * 16, b"\xf0" * 16
@@ -63,7 +65,23 @@ def sealed(key: bytes, payload: bytes) -> tuple[bytes, bytes]:
 def test_a_seal_is_a_version_and_the_checksum_of_key_and_payload(length):
     payload = (bytes(range(256)) * (length // 256 + 1))[:length]
     for key in (b"", b"k", b"\xff" * 16, bytes(range(20)), b"a" * 511):
-        assert (key, seal(key, payload)) == sealed(key, payload)
+        value = seal(key, payload)
+        assert (key, value) == sealed(key, payload)
+        assert fits(key, value)
+        assert unsealed(key, value) == payload
+        for place in {0, 1, 4, 5, len(value) // 2, len(value) - 1} & set(range(len(value))):
+            for bit in (1, 0x80):
+                flipped = value[:place] + bytes([value[place] ^ bit]) + value[place + 1 :]
+                assert not fits(key, flipped)
+                assert unsealed(key, flipped) is None
+        assert unsealed(key + b"k", value) is None
+        assert unsealed(key, value + b"\0") is None
+
+
+@pytest.mark.parametrize("value", [b"", b"\1", b"\1\0\0\0", bytes(5), b"\2\0\0\0\0"])
+def test_what_is_no_sealed_value_is_told_apart(value):
+    assert unsealed(b"", value) is None
+    assert not fits(b"", value)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 15, 16, 65535, 65536])
