@@ -177,6 +177,8 @@ class Committer:
 
     def kick(self) -> None:
         """Start a commit now, or as soon as the one under way is through."""
+        if self._held:
+            return  # what there is to commit is not complete
         if self._thread is None:
             self._commit_here()
         # Only this thread unlocks and only the writer locks, so the check cannot be overtaken; if it is

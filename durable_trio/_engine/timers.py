@@ -87,10 +87,11 @@ class Timers:
             if ARMED:
                 failpoint("timer.page")
             await landed.wait()
-            for instant, key, stored in page:
-                holds = key not in changed and key not in post.changed
-                engine.ring(key, instant, stored if holds else None)
-                last = instant, key
+            with engine.committer.together():  # one commit for all of them, and not one for the first of them
+                for instant, key, stored in page:
+                    holds = key not in changed and key not in post.changed
+                    engine.ring(key, instant, stored if holds else None)
+                    last = instant, key
             changed, post.changed = post.changed, set()
             landed = trio.Event()
             engine.committer.when_durable(landed.set)

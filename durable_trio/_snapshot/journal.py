@@ -32,7 +32,7 @@ from durable_trio._snapshot.records import (
 )
 
 Visit = tuple[str, int]  # path and visit
-_Detail = Waiting | Answered | Chosen | Spread | Compensated | ChildStarted
+_Detail = Answered | Chosen | Spread | Compensated | ChildStarted
 _Act = Retried | Rewound | Forked | ForkMade | Paused | Resumed  # what somebody did to the run, but a cancel
 
 
@@ -116,6 +116,9 @@ class Journal:
             self.attempts.pop(key, None)
             self.waiting.pop(key, None)
             at = record.started + record.duration
+        elif isinstance(record, Waiting):
+            self.waiting[record.path, record.visit] = record
+            at = record.started
         elif isinstance(record, Attempt):
             self.attempts[record.path, record.visit] = record
             at = record.started + record.duration
@@ -159,9 +162,6 @@ class Journal:
                 self.called.add(record.child)
             return record.at
         key = (record.path, record.visit)
-        if isinstance(record, Waiting):
-            self.waiting[key] = record
-            return record.started
         if isinstance(record, Answered):
             self.waiting.pop(key, None)
             self.answered[key] = record
