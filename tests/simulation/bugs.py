@@ -18,6 +18,7 @@ from durable_trio._engine import (
     children,
     committer,
     compensate,
+    engine,
     forgetting,
     instep,
     items,
@@ -97,6 +98,24 @@ def fires_timers_early() -> Changes:
         await original(run, scope, due - 0.5, stay=stay)
 
     return [(waits, "wait_until", wait_until), (instep, "wait_until", wait_until)]
+
+
+@_bug(5)
+def begins_before_it_is_recorded_that_a_sleep_is_over() -> Changes:
+    def past_sleep(run: run_module.RunState) -> None:
+        over = waits.past_sleep(run)
+        if over is not None:
+            run.put(over)
+
+    return [(engine, "past_sleep", past_sleep)]
+
+
+@_bug(2, 5, 13)
+def does_not_record_that_a_sleep_is_over() -> Changes:
+    def past_sleep(run: run_module.RunState) -> None:
+        waits.past_sleep(run)
+
+    return [(engine, "past_sleep", past_sleep)]
 
 
 @_bug(13)
@@ -231,7 +250,7 @@ def fires_timers_during_recovery() -> Changes:
 
     def init(self: Any, engine: Any) -> None:
         original(self, engine)
-        self.start()
+        self.begin()
 
     return [(timers.Timers, "__init__", init)]
 
