@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 from engine_helpers import Hold, at
@@ -11,7 +12,8 @@ from waiting_helpers import noted, reaches
 from durable_trio import Workflow, open_engine
 
 
-async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("on_its_way", [False, True])
+async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch, on_its_way):
     hold, seen = Hold(), []
     first, second = Workflow("first"), Workflow("second")
     first.step(at(hold), name="hold")
@@ -26,12 +28,19 @@ async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch):
             await gate.arrived.wait()
             hold.let_go()  # its place is the other one's, whose start is still on its way
             await trio.testing.wait_all_tasks_blocked()
+            if on_its_way:  # what lets it go on is in a batch before the pause
+                gate.arrived = trio.Event()
+                gate.open()
+                await gate.close()
+                await gate.arrived.wait()
             nursery.start_soon(engine.pause, "r")
             await trio.testing.wait_all_tasks_blocked()
             gate.open()
         info = await reaches(engine, "r")
         assert info.paused
         assert seen == []
+        await trio.testing.wait_all_tasks_blocked()
+        assert "r" not in engine.live  # it is parked
         assert await engine.run(first, id="another") == {}  # the place was given back
         assert await engine.resume("r")
         await reaches(engine, "r", "completed")
