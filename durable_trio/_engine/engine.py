@@ -228,8 +228,9 @@ class Engine:
             self.committer.when_durable(partial(self._go_on_later, run))
 
     def _go_on(self, run: RunState) -> bool:
-        if run.stopped:
-            self.admission.leave()  # it was cancelled while it waited, and its end is on its way
+        if run.stopped or run.status == "waiting":
+            # Cancelled while it waited, and its end is on its way; or paused, and set aside already.
+            self.admission.leave()
             return False
         if run.key in self.touched or run.key in self.starting:
             # What is read must be all that there is; and no body may run for what a crash would take back.

@@ -329,7 +329,8 @@ def load_journal(engine: Engine, run: RunState) -> bool:
             block(run, difference)
             return False
     if journal.paused and not run.stopped:
-        run.pause = run.pause or trio.Event()
+        if run.pause is None:  # an Event has no truth
+            run.pause = trio.Event()
         engine.post.set_aside(run)
         return False
     return True
