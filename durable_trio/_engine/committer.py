@@ -72,7 +72,7 @@ class Committer:
         store: where to. One that has no disk to wait for (``store.threaded`` is False) is written to on
             the Trio thread: there is nothing to gain from another one, and a mock clock does not jump
             ahead of it.
-        on_failure: called on the Trio thread, once, with the error of a commit that failed.
+        on_failure: called on the Trio thread with the error of a commit that failed, or of a callback.
     """
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
@@ -170,7 +170,7 @@ class Committer:
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Have this called, on the Trio thread, when everything that was put so far is on disk.
 
-        It must not raise. It is not called if the commit fails.
+        It is not called if the commit fails. What it raises ends the engine, and nobody else's wait.
         """
         self._append(callback)
         self.kick()
@@ -292,8 +292,11 @@ class Committer:
             for waiter in waiters:
                 if isinstance(waiter, task):
                     reschedule(waiter, _LANDED)
-                else:
+                    continue
+                try:
                     waiter()
+                except BaseException as error:  # noqa: BLE001 - what is behind it in the batch waits, too
+                    self._on_failure(error)
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure

@@ -296,7 +296,8 @@ class Engine:
         """Enter no step any more, and wait until those that are under way have come to their end.
 
         Call it to shut down without cancelling anything; then leave the engine's block. Runs that have
-        not ended stay resumable. Cancelling this ends the waiting, not the draining.
+        not ended stay resumable. Cancelling this ends the waiting, not the draining. A body that waits inside
+        for an event or a child is under way: give this a grace period (``trio.move_on_after``).
         """
         self.draining = True
         if self.bodies:

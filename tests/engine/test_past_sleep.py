@@ -2,39 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import trio
 import trio.testing
 from engine_helpers import crash_image, states
-from waiting_helpers import Between, Wall, noted, reaches
+from waiting_helpers import Between, Gate, Wall, noted, reaches
 
 from durable_trio import Workflow, open_engine
-
-
-class Gate:
-    """Holds the writer before a commit, once this is closed and until it is opened."""
-
-    def __init__(self, engine, monkeypatch):
-        self.arrived = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        self._open = threading.Event()
-        self._open.set()
-        self._commit = engine.store.commit
-        monkeypatch.setattr(engine.store, "commit", self._held)
-
-    async def close(self):
-        self._open.clear()
-
-    def open(self):
-        self._open.set()
-
-    def _held(self, *batch):
-        if not self._open.is_set():
-            self._token.run_sync_soon(self.arrived.set)
-            assert self._open.wait(30)
-        self._commit(*batch)
 
 
 @pytest.fixture

@@ -6,15 +6,14 @@ import pytest
 import trio
 import trio.testing
 from engine_helpers import Hold, at
-from test_past_sleep import Gate
-from waiting_helpers import noted, reaches
+from waiting_helpers import Gate, noted, reaches
 
 from durable_trio import Workflow, open_engine
 
 
-@pytest.mark.parametrize("on_its_way", [False, True])
-async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch, on_its_way):
-    hold, seen = Hold(), []
+@pytest.mark.parametrize("batches", ["one", "two", "two, and the second is being written"])
+async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch, batches):
+    hold, seen, handles = Hold(), [], []
     first, second = Workflow("first"), Workflow("second")
     first.step(at(hold), name="hold")
     noted(second, "step", seen)
@@ -23,18 +22,22 @@ async def test_it_is_set_aside_once_and_goes_on_once(tmp_path, monkeypatch, on_i
         await hold.reached.wait()
         gate = Gate(engine, monkeypatch)
         await gate.close()
+
+        async def start():
+            handles.append(await engine.start(second, id="r"))  # its object stays the same
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: engine.start(second, id="r"))
+            nursery.start_soon(start)
             await gate.arrived.wait()
             hold.let_go()  # its place is the other one's, whose start is still on its way
             await trio.testing.wait_all_tasks_blocked()
-            if on_its_way:  # what lets it go on is in a batch before the pause
-                gate.arrived = trio.Event()
-                gate.open()
-                await gate.close()
-                await gate.arrived.wait()
+            if batches != "one":  # what lets it go on is in a batch before the pause
+                await gate.next()
             nursery.start_soon(engine.pause, "r")
             await trio.testing.wait_all_tasks_blocked()
+            if batches.endswith("written"):
+                await gate.next()
+                await trio.testing.wait_all_tasks_blocked()
             gate.open()
         info = await reaches(engine, "r")
         assert info.paused

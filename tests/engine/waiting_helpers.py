@@ -5,6 +5,7 @@ Where a run is only looked at, no handle is held: a parked run without one has n
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -72,3 +73,40 @@ class Between:
             trio.from_thread.run(then)
             trio.from_thread.run_sync(self.passed.set)
         return page
+
+
+class Gate:
+    """Holds the writer before each commit, once this is closed and until it is opened."""
+
+    def __init__(self, engine, monkeypatch):
+        self.arrived = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._passes = 0
+        self._commit = engine.store.commit
+        monkeypatch.setattr(engine.store, "commit", self._held)
+
+    async def close(self):
+        self._is_closed = True
+
+    def open(self):
+        with self._changed:
+            self._is_closed = False
+            self._changed.notify()
+
+    async def next(self):
+        """Let the commit pass that is held, and hold the one that follows."""
+        self.arrived = trio.Event()
+        with self._changed:
+            self._passes += 1
+            self._changed.notify()
+        await self.arrived.wait()
+
+    def _held(self, *batch):
+        with self._changed:
+            if self._is_closed:
+                self._token.run_sync_soon(self.arrived.set)
+                assert self._changed.wait_for(lambda: self._passes or not self._is_closed, 30)
+                self._passes = 0
+        self._commit(*batch)
