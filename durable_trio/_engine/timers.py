@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from durable_trio._store.base import Store, Stored
 
 _LONGEST_SLEEP = 60.0  # seconds
-_PAGE = 500
+_PAGE = 250  # a few milliseconds of the loop's time; more of them at once do not fit into a core's cache
 
 
 class Timers:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from durable_trio._errors import StoreCorrupt
@@ -32,6 +33,7 @@ from durable_trio._snapshot.records import (
 )
 
 Visit = tuple[str, int]  # path and visit
+_NONE: frozenset[Any] = frozenset()
 _Detail = Answered | Chosen | Spread | Compensated | ChildStarted
 _Act = Retried | Rewound | Forked | ForkMade | Paused | Resumed  # what somebody did to the run, but a cancel
 
@@ -97,10 +99,11 @@ class Journal:
         self.spread: dict[Visit, Spread] = {}
         self.compensated: dict[Visit, Compensated] = {}
         self.children: dict[tuple[str, int, str], str] = {}
-        self.called: set[str] = set()
+        # Most runs have none of these, and a set is as large as three dicts.
+        self.called: AbstractSet[str] = _NONE
         self.retried: float | None = None
-        self.unheard: set[Visit] = set()
-        self.superseded: set[Visit] = set()
+        self.unheard: AbstractSet[Visit] = _NONE
+        self.superseded: AbstractSet[Visit] = _NONE
         self.forked_from: str | None = None
         self.taken_over: frozenset[Visit] = frozenset()
         self.paused = False
@@ -151,7 +154,7 @@ class Journal:
         elif isinstance(record, Forked):
             self.forked_from = record.run
             self.taken_over = frozenset(self.done)
-            self.superseded.update(record.superseded or ())
+            self.superseded |= set(record.superseded or ())
         elif not isinstance(record, ForkMade):
             self.paused = isinstance(record, Paused)
 
@@ -159,6 +162,8 @@ class Journal:
         if isinstance(record, ChildStarted):
             self.children[record.path, record.visit, record.ref] = record.child
             if record.called:
+                if not isinstance(self.called, set):
+                    self.called = set(self.called)
                 self.called.add(record.child)
             return record.at
         key = (record.path, record.visit)
@@ -227,7 +232,7 @@ class Journal:
                 del self.answered[key]  # as for a wait that is a node: what did not come is waited for anew
             elif "/__child:" in key[0] and answered.payload[0] != "ok":
                 del self.answered[key]
-                self.unheard.add(key)  # the child is let go on too, if it can be
+                self.unheard |= {key}  # the child is let go on too, if it can be
         for key in [key for key, done in self.done.items() if done.status != OK]:
             if not self._is_settled(*key):
                 del self.done[key]

@@ -275,20 +275,21 @@ def _rows(cursor: Cursor, run: bytes, size: float = inf) -> list[bytes] | None:
     """A run's journal; None if it has more bytes than ``size``."""
     rows: list[bytes] = []
     expected, last = run + b"\0\0\0\0", b""
-    cursor.set_range(expected)
-    while (key := cursor.key()).startswith(run):
-        if key != expected:
-            raise StoreCorrupt(f"{describe('journal', expected)} is missing")
-        row = unseal("journal", key, cursor.value())
-        size -= len(row)
-        if size < 0:
-            return None
-        rows.append(row)
-        expected, last = run + len(rows).to_bytes(4), key
-        cursor.next()
-    # A sound row on either side, with nothing in between: there are no more.
-    if not (last and key > expected and fits(key, cursor.value())):
-        check_absent(cursor, "journal", expected, known=last)
+    if cursor.set_range(expected):
+        for key, sealed in cursor:
+            if key != expected:
+                if key.startswith(run):
+                    raise StoreCorrupt(f"{describe('journal', expected)} is missing")
+                if last and key > expected and fits(key, sealed):
+                    return rows  # a sound row on either side, with nothing in between: there are no more
+                break
+            row = unseal("journal", key, sealed)
+            size -= len(row)
+            if size < 0:
+                return None
+            rows.append(row)
+            expected, last = run + len(rows).to_bytes(4), key
+    check_absent(cursor, "journal", expected, known=last)
     return rows
 
 
