@@ -157,6 +157,15 @@ TARGETS = (
     ),
     Target(
         "recovery, 10,000 runs",
+        "0.7 of fresh throughput (runs/s; a resumed run has half of its steps left)",
+        "recovery",
+        "resumed",
+        10_000,
+        more("runs_ratio"),
+        at_least(0.7),
+    ),
+    Target(
+        "recovery, 10,000 runs, by steps",
         "0.7 of fresh throughput (steps/s)",
         "recovery",
         "resumed",
