@@ -88,6 +88,16 @@ def terminate_self() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def drop_torn_line(path: Path) -> None:
+    """Take away the beginning of a line whose writer was killed: such a write ends where its page does.
+
+    What it was to tell is told after it, if at all, by another life.
+    """
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def read_lines(path: Path) -> list[Line]:
     """The whole journal; empty if nothing was written."""
     if not path.exists():

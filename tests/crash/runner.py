@@ -24,7 +24,7 @@ from . import bugs, damage, flow_bugs, steering_bugs  # noqa: F401 - they regist
 from .bodies import RunSpec
 from .checker import check
 from .dumps import dump, read, tree_of
-from .effects import read_lines
+from .effects import drop_torn_line, read_lines
 from .faults import Fault, arm, image_of_fault
 from .model import Boot, Dump, Episode, Expected, Line, Tree
 from .scenarios import SCENARIOS, WORKFLOWS
@@ -105,6 +105,7 @@ def run_episode(job: Job, folder: Path) -> Report:
                 damaged.setdefault(victim, number)
         life = Life(str(database), job.scenario, changed, tuple(read_lines(journal)))
         boot = _boot(job, fault, life, number, journal)
+        drop_torn_line(journal)
         boots.append(boot)
         recoveries += any(run.ended is None for run in before.runs.values())
         dumps.append(dump(database, folder / f"after-{number}"))

@@ -21,7 +21,7 @@ from durable_trio._engine import (
     engine,
     forgetting,
     instep,
-    items,
+    parallel,
     postoffice,
     recovery,
     requests,
@@ -256,23 +256,15 @@ def fires_timers_during_recovery() -> Changes:
 
 
 @_bug(3, 2)
-def leaves_the_question_of_a_map_under_way() -> Changes:
-    original = items._find_items
-
-    async def find_items(run: Any, scope: Any, node: Any, base: Any, visit: int) -> Any:
-        found = await original(run, scope, node, base, visit)
-        stuck.append((scope, node.path))
-        return found
+def leaves_a_block_under_way_whose_record_is_on_its_way() -> Changes:
+    original = parallel.Block.run
 
     async def run(self: Any, scope: Any) -> Any:
-        while stuck:
-            where, path = stuck.pop()
-            where.path = path
-        return await map_run(self, scope)
+        outcome = await original(self, scope)
+        scope.path = self._node.path
+        return outcome
 
-    stuck: list[tuple[Any, str]] = []
-    map_run = items._MapBlock.run
-    return [(items, "_find_items", find_items), (items._MapBlock, "run", run)]
+    return [(parallel.Block, "run", run)]
 
 
 # -- what is done to runs, and by whom -------------------------------------------------------------------
