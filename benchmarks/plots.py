@@ -80,6 +80,7 @@ def _latency(axes: Any, rows: list[Row]) -> None:
         axes.plot(range(len(values)), values, color=colour, marker=marker, label=f"{row.size:,} in flight")
     axes.set_xticks(range(len(PERCENTILES)), [f"{percent:g}" for percent in PERCENTILES])
     axes.set_yscale("log")
+    axes.margins(y=0.2)  # room for the legend
     axes.set_xlabel("percentile")
     axes.set_ylabel("milliseconds for one workflow (onboard, sync)")
 
@@ -94,7 +95,7 @@ def _context(axes: Any, rows: list[Row]) -> None:
 def _history(axes: Any, rows: list[Row]) -> None:
     _lines(axes, rows, lambda row: row.ratio.median)
     axes.axhline(1, color=_GREY, linestyle="--", label="an empty database")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.4)
     axes.set_xlabel("finished runs in the database")
     axes.set_ylabel("throughput, by that on an empty database")
 
