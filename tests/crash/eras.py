@@ -181,20 +181,28 @@ def _in_eras(lines: list[Line], dumps: list[Dump]) -> Iterator[Line]:
             current[line.run] += 1
             continue
         era = current[line.run]
-        if era and _is_about_the_one_before(line, dumps[boot].runs.get(era_id(line.run, era))):
-            era -= 1
+        if era:
+            before, now = (dumps[boot].runs.get(era_id(line.run, number)) for number in (era - 1, era))
+            era -= _is_about_the_one_before(line, before, now)
         name = era_id(line.run, era)
         visit = counted_visit(superseded.get(name, {}), line.path, line.visit)
         yield line._replace(run=name, visit=visit)
 
 
-def _is_about_the_one_before(line: Line, run: RunDump | None) -> bool:
-    """Whether somebody was told of an end, and the run was let go on before he could say so."""
+def _is_about_the_one_before(line: Line, before: RunDump | None, run: RunDump | None) -> bool:
+    """Whether somebody was told of an end, and the run was let go on before he could say so.
+
+    If both have come to the same end, he may have been told of either.
+    """
     if line.kind in {"told", "ack-result"}:
-        return run is None or run.ended is None or run.status != line.value or run.result != line.more
+        return _ends_as_told(before, line) or not _ends_as_told(run, line)
     if line.kind == "ack-cancel" and not line.value:
         return run is None or (run.ended is None and not run.of(Failing))
     return False
+
+
+def _ends_as_told(run: RunDump | None, line: Line) -> bool:
+    return run is not None and run.ended is not None and (run.status, run.result) == (line.value, line.more)
 
 
 def episode_in_eras(episode: Episode) -> Episode:

@@ -40,12 +40,6 @@ class _BusyForEver(BaseException):
     """An episode takes longer than any can. Not an Exception: no handler of errors may keep it."""
 
 
-def _is_busy(error: BaseException | None) -> bool:
-    if isinstance(error, BaseExceptionGroup) and error.subgroup(_BusyForEver) is not None:
-        return True
-    return error is not None and (isinstance(error, _BusyForEver) or _is_busy(error.__cause__))
-
-
 def _has_only_store_errors(error: BaseException) -> bool:
     return isinstance(error, BaseExceptionGroup) and error.split(StoreError)[1] is None
 
@@ -83,7 +77,7 @@ def play(seed: int, bug: Callable[[], Any] = nullcontext) -> Result:
     stage.world = world
     lives = _Lives(world, definitions)
     with _quietly(), simulated(world), bug():
-        with _patience():
+        with _patience(lives):
             lives.live_all()
         if lives.died_of:
             _bury(world)
@@ -109,6 +103,7 @@ class _Lives:
         self._recoveries = 0
         self._clock = 0.0
         self.died_of = ""
+        self.is_over = False  # whatever is raised now: it comes of a _BusyForEver, in the middle of anything
 
     def live_all(self) -> None:
         """All lives of the episode."""
@@ -191,7 +186,7 @@ class _Lives:
         try:
             trio.run(self._main, way, crash_at, clock=world.clock)
         except BaseException as error:
-            if _is_busy(error):
+            if self.is_over:
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 self._die("is busy for ever")
                 return "hung", 0
@@ -347,10 +342,11 @@ def _be_silent(_unraisable: object) -> None:
 
 
 @contextmanager
-def _patience() -> Iterator[None]:
+def _patience(lives: _Lives) -> Iterator[None]:
     """An end for an engine that is busy for ever; asked for again, should the engine swallow it."""
 
     def give_up(_signum: int, _frame: Any) -> None:
+        lives.is_over = True
         raise _BusyForEver
 
     before = signal.signal(signal.SIGALRM, give_up)
