@@ -145,7 +145,7 @@ def machine_facts(folder: Path) -> dict[str, str | int | float]:
         "cores": len(os.sched_getaffinity(0)),
         "processor": _processor(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
         "durable_trio": durable_trio.__version__,
         **packages,

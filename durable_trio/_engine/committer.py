@@ -322,10 +322,16 @@ def _not_abortable(_raise_cancel: Any) -> trio.lowlevel.Abort:
 
 def _sleep_request() -> Any:
     """What ``wait_task_rescheduled`` hands to Trio's scheduler. It can be handed over any number of times."""
-    waiting = trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105 - only begun
+    waiting = trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105 - nobody waits here
     request = waiting.send(None)
-    waiting.close()
-    return request
+    try:
+        waiting.send(outcome.Value(None))  # what the scheduler answers, and ``_landing`` takes
+    except StopIteration:
+        return request
+    raise RuntimeError(
+        f"trio {trio.__version__} puts tasks to sleep in a way that this version of durable-trio does not "
+        "know; update durable-trio, or install an older trio"
+    )
 
 
 _SLEEP = _sleep_request()

@@ -222,15 +222,15 @@ class PostOffice:
         if not stored.rows:
             # It may be a run for later, which begins now: with a body.
             self.wake(run)
-        elif engine.draining or not engine.admission.has_place:
+            return
+        if engine.draining or not engine.admission.has_place:
             self._rouse(run)
-            self._admit(run)
-        else:
-            # Not ``pending`` first. Until its wait is over, which is a record, it does nothing that a crash
-            # would have it do again.
+        else:  # it is ``running`` in the next moment, and in that put
             self.unpark(run)
             run.status = "pending"
-            self._admit(run)
+        # Without waiting for the commit: until its wait is over, which is a record, it does nothing that a
+        # crash would have it do again.
+        self._admit(run)
 
     async def addressee(self, run_id: str) -> RunState:
         """The run that something is sent to.

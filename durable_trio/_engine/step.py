@@ -172,7 +172,7 @@ def may_enter(run: RunState) -> Awaitable[None]:
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
-    if run.pause is not None or run.stopped or run.deadline is not None or run.engine.draining:
+    if run.pause is not None or run.halted or run.engine.draining:
         return _wait_to_enter(run)
     return trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC105 - the caller awaits it
 
