@@ -8,7 +8,7 @@ from . import campaign
 from .checker import INVARIANTS
 from .seeding import BUGS
 
-_EPISODES = 200  # after so many a bug has had its chance
+_EPISODES = 50  # after so many a bug has had its chance
 _QUICK = (
     "starts_steps_in_a_cancelled_block",
     "runs_recorded_branches_again",
