@@ -16,6 +16,7 @@ Everything relies on the GIL, and on never holding a borrowed reference while fo
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.dict cimport (
     PyDict_Contains,
     PyDict_Copy,
@@ -35,10 +36,11 @@ from cpython.object cimport (
     PyObject_RichCompareBool,
     PyTypeObject,
 )
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.math cimport signbit
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 import copy as copying
 import dataclasses
@@ -58,7 +60,19 @@ from durable_trio._errors import SnapshotError
 from durable_trio._speedups import refusal
 from durable_trio._values import Err, Failure, Ok
 
-__all__ = ["MAX_DEPTH", "Concluder", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
+__all__ = [
+    "MAX_DEPTH",
+    "Concluder",
+    "Context",
+    "StepScope",
+    "Stepper",
+    "apply_delta",
+    "freeze",
+    "same",
+    "settle",
+    "share",
+    "thaw",
+]
 
 cdef extern from "Python.h":
     int Py_ReprEnter(object o) except -1
@@ -369,3 +383,4 @@ include "copying.pxi"
 include "sameness.pxi"
 include "settling.pxi"
 include "concluding.pxi"
+include "stepping.pxi"

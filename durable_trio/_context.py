@@ -1,8 +1,9 @@
 """What a step's body can ask about itself: its context, the results of the last block, its idempotency key.
 
-A task that runs steps has one ``StepScope``, found through a context variable that is set once per
-task; the engine moves the scope on from step to step and from attempt to attempt. Setting a context
-variable per step would cost more, and tells no more: within one task, steps come one after another.
+A task that runs steps has one ``StepScope`` (``_speedups/stepping.pxi``), found through a context variable
+that is set once per task; the engine moves the scope on from step to step and from attempt to attempt.
+Setting a context variable per step would cost more, and tells no more: within one task, steps come one after
+another.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from durable_trio._speedups.context import Context
+from durable_trio._speedups.context import Context, StepScope
 from durable_trio._values import Err, Ok
 
 __all__ = [
@@ -51,45 +52,6 @@ class CurrentStep(msgspec.Struct, frozen=True, kw_only=True):
     visit: int
     attempt: int
     idempotency_key: str
-
-
-class StepScope:
-    """Where a task is in its run. ``path`` is None between two steps.
-
-    Args:
-        run: the engine's RunState.
-    """
-
-    __slots__ = (
-        "attempt",
-        "begun",
-        "clean",
-        "context",
-        "due",
-        "kind",
-        "path",
-        "reason",
-        "run",
-        "started",
-        "visit",
-        "waited",
-        "waits",
-    )
-
-    def __init__(self, run: Any = None) -> None:
-        self.run = run
-        self.path: str | None = None
-        self.kind = 0
-        self.visit = 1
-        self.attempt = 0
-        self.context: Context | None = None
-        self.started = 0.0
-        self.begun = 0.0  # by the monotonic clock
-        self.due: float | None = None
-        self.reason: Any = None  # of the last failed attempt, frozen
-        self.waits = False  # for something from outside, or for an instant
-        self.waited: dict[tuple[int, str | None], int] | None = None  # waits of a kind and name so far
-        self.clean: Any = None  # the task's contextvars.Context before any body ran in it
 
 
 current_scope: ContextVar[StepScope] = ContextVar("durable_trio_scope")

@@ -27,12 +27,14 @@ class Node:
     """What every node has.
 
     Attributes:
+        simple: of a step: nothing but its body stands between what it is given and what it leaves.
         name: unique in the workflow.
         path: stable name in a run's journal, such as ``"checks/authorize_payment"``.
         key: what its result is called in the results of the parallel block around it.
     """
 
     kind: ClassVar[str]
+    simple: ClassVar[bool] = False
 
     name: str
     path: str
@@ -61,6 +63,7 @@ class StepNode(Node):
         convert: the msgspec.Struct or dataclass that its context parameter is annotated with, or None.
         limited: it must get a place before its body is entered: of its queue's, or among the threads.
         plain: calling ``fn`` and awaiting what it returns is all there is to an attempt.
+        simple: so it is, and it needs no place for that.
     """
 
     kind = "step"
@@ -74,10 +77,12 @@ class StepNode(Node):
     convert: Any = None
     limited: bool = False
     plain: bool = field(init=False, default=False)
+    simple: bool = field(init=False, default=False)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         plain = self.mode == "async" and self.timeout is None and self.convert is None
         object.__setattr__(self, "plain", plain)
+        object.__setattr__(self, "simple", plain and not self.limited)
 
     def outline(self) -> Outline:
         # Zero-argument super() does not work in a slotted dataclass: the decorator makes another class.

@@ -7,7 +7,6 @@ taken for a step's failure.
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import enum
 import traceback
@@ -31,7 +30,8 @@ if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
 
 _TRACEBACK_FRAMES = 30
-_HERE = str(Path(__file__).parent)
+# Where frames lie that are the engine's: the second is what compiled code calls its own.
+_OURS = (str(Path(__file__).parent), "_speedups/")
 
 
 class Place(enum.Enum):
@@ -156,17 +156,11 @@ async def call_plain(function: Callable[[Context], Any], is_async: bool, ctx: Co
 def restore_contextvars(scope: StepScope) -> None:
     """Forget the context variables that a body has set in this task.
 
-    Otherwise the next step would see them, but not if a restart lay between. Contexts share structure,
-    so that the comparison is one of pointers unless something was set. There is no way to unset a
+    Otherwise the next step would see them, but not if a restart lay between. There is no way to unset a
     variable without its token; but a task's context can be replaced, from its next checkpoint on, and
     one always lies between two steps.
     """
-    try:
-        leaked = contextvars.copy_context() != scope.clean
-    except Exception:  # noqa: BLE001 - a user's __eq__; then something was set
-        leaked = True
-    if leaked:
-        trio.lowlevel.current_task().context = scope.clean.copy()
+    trio.lowlevel.current_task().context = scope.clean.copy()
 
 
 # -- what was raised ---------------------------------------------------------------------------------
@@ -200,7 +194,7 @@ def failure_of(error: BaseException, attempt: int) -> Failure:
     except Exception as broken:  # noqa: BLE001 - a user's __str__
         message = f"(its message cannot be shown: {type(broken).__name__})"
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_OURS):
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES))

@@ -167,6 +167,20 @@ class Committer:
         self.kick()
         return _landing()
 
+    def record(self, run: Ledger, record: bytes) -> Awaitable[None] | None:
+        """``put`` and ``durable`` in one, for the steps. None: the task is queued, and is to sleep now
+        (by yielding ``SLEEP``) until it is rescheduled with ``LANDED``, or with the error.
+        """
+        if self._thread is None or self._failure is not None:
+            self.put(run, record)
+            return self.durable()
+        append = self._append
+        append(Entry(run, record))
+        append(trio.lowlevel.current_task())
+        if self._wake.locked():
+            self._wake.release()
+        return None
+
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Have this called, on the Trio thread, when everything that was put so far is on disk.
 
@@ -291,12 +305,13 @@ class Committer:
             task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
             for waiter in waiters:
                 if isinstance(waiter, task):
-                    reschedule(waiter, _LANDED)
+                    reschedule(waiter, LANDED)
                     continue
                 try:
                     waiter()
                 except BaseException as error:  # noqa: BLE001 - what is behind it in the batch waits, too
                     self._on_failure(error)
+            waiters.clear()  # the writer may still have the list, which holds runs that have ended
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
@@ -334,8 +349,8 @@ def _sleep_request() -> Any:
     )
 
 
-_SLEEP = _sleep_request()
-_LANDED = outcome.Value(None)  # not unwrapped, which can be done once only
+SLEEP = _sleep_request()
+LANDED = outcome.Value(None)  # not unwrapped, which can be done once only
 
 
 @types.coroutine
@@ -343,6 +358,6 @@ def _landing() -> Generator[Any, outcome.Outcome[None], None]:
     """Sleep until rescheduled, as ``wait_task_rescheduled``, which makes four objects for it where this makes
     one: every step waits here.
     """
-    came = yield _SLEEP
-    if came is not _LANDED:
+    came = yield SLEEP
+    if came is not LANDED:
         came.unwrap()

@@ -45,7 +45,7 @@ from durable_trio._engine.recovery import load_journal
 from durable_trio._engine.requests import Requests
 from durable_trio._engine.run import RunState
 from durable_trio._engine.starting import enter
-from durable_trio._engine.step import concluder
+from durable_trio._engine.step import make_stepper
 from durable_trio._engine.stragglers import Stragglers
 from durable_trio._engine.timers import Timers
 from durable_trio._engine.waits import past_sleep
@@ -78,7 +78,6 @@ class Engine:
     ) -> None:
         self.store = store
         self.codec = codec
-        self.conclude = concluder(codec)
         self.plans = {(plan.workflow, plan.version): plan for plan in registered.values()}
         self.numbers = numbers
         self.durability = durability
@@ -86,6 +85,7 @@ class Engine:
         # Of a clock that is not the system's, Trio's is the other half.
         self.monotonic = time.perf_counter if now is time.time else trio.current_time
         self.committer = Committer(store, self.fail)
+        self.stepper = make_stepper(codec, now, self.monotonic, self.committer)
         # To show a run, what is not known here need not be understood.
         self.reader = Reader(store, lenient)
         self.admission = Admission(max_running)
@@ -100,9 +100,6 @@ class Engine:
         self.touched: set[bytes] = set()  # keys of runs to whose journals an act is being written
         self.starting: set[bytes] = set()  # keys of runs that wait for their turn, and are not on disk yet
         self.going: set[bytes] = set()  # the keys of the runs whose deletion is handed over
-        self.bodies = 0  # how many bodies have been entered and have not come back
-        self.draining = False  # no body is entered any more
-        self.drained = trio.Event()
         self.closing = False  # the runs' tasks are being cancelled: they are suspended
         self.abandoned = False  # no run of it ends here any more
         self.failure: BaseException | None = None
@@ -116,6 +113,20 @@ class Engine:
         self.park = self.post.park
         self.ring = self.post.ring
         self.registered = registered
+
+    @property
+    def bodies(self) -> int:
+        """How many bodies have been entered and have not come back."""
+        return self.stepper.bodies
+
+    @property
+    def draining(self) -> bool:
+        """No body is entered any more."""
+        return self.stepper.draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self.stepper.draining = value
 
     # -- starting ------------------------------------------------------------------------------------
 
@@ -301,7 +312,7 @@ class Engine:
         """
         self.draining = True
         if self.bodies:
-            await self.drained.wait()
+            await self.stepper.drained.wait()
         else:
             await trio.lowlevel.checkpoint()
 

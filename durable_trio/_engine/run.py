@@ -12,6 +12,7 @@ import trio
 
 from durable_trio._context import StepScope, current_scope
 from durable_trio._definition.plan import Plan
+from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._info import RunStatus
@@ -266,6 +267,13 @@ class RunState(Ledger):
         if self.waits:
             return self.engine.committer.durable()
         return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
+
+    def record(self, record: bytes) -> Awaitable[None]:
+        """``put`` and ``recorded`` in one, for a node at the top level."""
+        self.put(record)
+        if ARMED:
+            failpoint("step.put")
+        return self.recorded()
 
     def restart_deadline(self, at: float | None) -> None:
         """A run that is retried has all of its workflow's timeout again, from then on."""

@@ -7,7 +7,8 @@ arrives in that moment cannot lose the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 
 import trio
@@ -17,69 +18,125 @@ from durable_trio._definition.nodes import StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
+from durable_trio._engine.committer import LANDED, SLEEP, Committer
 from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, REPLACED, SAME, STEP, VALUE, Attempt, Done
-from durable_trio._speedups.context import Concluder, Context, share
+from durable_trio._speedups.context import Concluder, Context, Stepper
 
 
-def concluder(codec: Codec) -> Callable[..., Outcome | None]:
-    """What makes an outcome, with its record, of a step's plain success; see ``Concluder.conclude``."""
-    return Concluder(codec, Done, Outcome, (OK, STEP, SAME, DELTA, REPLACED, VALUE)).conclude
+def make_stepper(
+    codec: Codec, now: Callable[[], float], monotonic: Callable[[], float], committer: Committer
+) -> Stepper:
+    """What enters the bodies of an engine, and takes the plain steps from one to the next."""
+    return Stepper(
+        Concluder(codec, Outcome, (OK, STEP, SAME, DELTA, REPLACED, VALUE)),
+        now,
+        monotonic,
+        _wait_to_enter,
+        trio.lowlevel.checkpoint_if_cancelled,
+        committer.record,
+        SLEEP,
+        LANDED,
+        body.restore_contextvars,
+        _outcome_otherwise,
+        Place.BRANCH,
+        failpoint if ARMED else None,
+        trio.Event(),
+    )
 
 
 @handles(StepNode)
-async def run_step(
+def run_step(
     run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], visit: int, place: Place
-) -> Outcome:
-    """Run a step until it has an outcome. Attempts that failed are recorded on the way.
+) -> Coroutine[Any, Any, Outcome]:
+    """Run a step until it has an outcome, when awaited. Attempts that failed are recorded on the way.
 
     A cancellation leaves no outcome: the caller knows who cancelled, and what that means.
     """
-    engine = run.engine
-    scope.path = node.path
-    scope.kind = STEP
-    scope.visit = visit
-    scope.attempt = 0
-    scope.reason = None
+    if node.simple and run.journal is None:
+        return run.engine.stepper.step(run, scope, node, base, visit, place)
+    return run_any_step(run, scope, node, base, visit, place)
+
+
+async def run_any_step(
+    run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], visit: int, place: Place
+) -> Outcome:
+    """As ``run_step``, of whatever kind the step is and wherever it stands."""
+    scope.begin(node.path, STEP, visit)
     attempt = 1
     if run.journal is not None and node.retry is not None:
         attempt = await _go_on_trying(run, scope, node.retry)
-    while True:
-        places = await _take_places(run, node) if node.limited else ()
-        outcome = verdict = None
-        try:
-            await may_enter(run)
-            ctx = _enter(run, scope, base, attempt)
-            try:
-                # Most steps are plain: a coroutine around each would be one more to make and to go through.
-                value = await (node.fn(ctx) if node.plain else body.call_step(engine, node, ctx))
-                if ARMED:
-                    failpoint("body.after")
-            except BaseException as error:  # noqa: BLE001 - raised again if it is no failure
-                verdict = await _failed(run, scope, f"step {node.name!r}", error)
-            finally:
-                _leave(run, scope)
-        finally:
-            if places:
-                _give_back(places)
-        duration = engine.monotonic() - scope.begun
-        if verdict is None:
-            outcome = engine.conclude(
-                base, ctx, value, place is Place.BRANCH, node.path, visit, attempt, scope.started, duration
-            )
-            if outcome is not None:
-                scope.path = None
-                return outcome
-            what = f"step {node.name!r}"
-            verdict = body.returned(engine.codec, what, base, ctx, value, attempt, place, run.plan.index)
-        retry = node.retry
-        if verdict.status == OK or retry is None or not body.worth_retrying(retry, verdict, attempt):
-            return _outcome(run, scope, verdict, duration)
-        await _back_off_from(run, scope, retry, verdict, duration)
-        attempt += 1
+    came = await _attempt(run, scope, node, base, attempt, place)
+    return await _outcome_of(run, scope, node, base, place, came)
+
+
+async def _outcome_otherwise(
+    run: RunState,
+    scope: StepScope,
+    node: StepNode,
+    base: dict[str, Any],
+    place: Place,
+    ctx: Context,
+    value: Any,
+    error: BaseException | None,
+) -> Outcome:
+    """The outcome of a plain step whose first attempt was no plain success: it returned this, or raised."""
+    what = f"step {node.name!r}"
+    if error is not None:
+        verdict = await _failed(run, scope, what, error)
+    else:
+        verdict = body.returned(run.engine.codec, what, base, ctx, value, 1, place, run.plan.index)
+    return await _outcome_of(run, scope, node, base, place, verdict)
+
+
+async def _outcome_of(
+    run: RunState,
+    scope: StepScope,
+    node: StepNode,
+    base: dict[str, Any],
+    place: Place,
+    came: Outcome | Verdict,
+) -> Outcome:
+    """What a step comes to after this attempt, with further ones if the policy asks for them."""
+    retry = node.retry
+    while isinstance(came, Verdict):
+        duration = run.engine.monotonic() - scope.begun
+        if came.status == OK or retry is None or not body.worth_retrying(retry, came, scope.attempt):
+            return _outcome(run, scope, came, duration)
+        await _back_off_from(run, scope, retry, came, duration)
+        came = await _attempt(run, scope, node, base, scope.attempt + 1, place)
+    return came
+
+
+async def _attempt(
+    run: RunState, scope: StepScope, node: StepNode, base: dict[str, Any], attempt: int, place: Place
+) -> Outcome | Verdict:
+    """Enter the body once, when it has the places that it needs."""
+    engine = run.engine
+    what = f"step {node.name!r}"
+    places = await _take_places(run, node) if node.limited else ()
+    try:
+        await may_enter(run)
+        scope.attempt = attempt
+        call = node.fn if node.plain else partial(body.call_step, engine, node)
+        came = await call_body(run, scope, base, what, call)
+    finally:
+        if places:
+            _give_back(places)
+    if isinstance(came, Verdict):
+        return came
+    duration = engine.monotonic() - scope.begun
+    ctx, value = came
+    outcome: Outcome | None = engine.stepper.concluder.conclude(
+        base, ctx, value, place is Place.BRANCH, node.path, scope.visit, attempt, scope.started, duration
+    )
+    if outcome is None:
+        return body.returned(engine.codec, what, base, ctx, value, attempt, place, run.plan.index)
+    scope.path = None
+    return outcome
 
 
 async def _go_on_trying(run: RunState, scope: StepScope, retry: Retry) -> int:
@@ -172,7 +229,7 @@ def may_enter(run: RunState) -> Awaitable[None]:
     What a step waits for before (its predecessor's commit) cannot be cancelled, so a cancellation of the
     block around may be due: a body entered then would run up to its first checkpoint, with all its effects.
     """
-    if run.pause is not None or run.halted or run.engine.draining:
+    if run.pause is not None or run.engine.draining or run.halted:
         return _wait_to_enter(run)
     return trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC105 - the caller awaits it
 
@@ -212,7 +269,8 @@ async def call_body(
     call: Callable[[Context], Awaitable[Any]],
 ) -> Verdict | tuple[Context, Any]:
     """Enter a user's function once; its context and what it returned, or the verdict on its failure."""
-    ctx = _enter(run, scope, base, scope.attempt)
+    stepper = run.engine.stepper
+    ctx = stepper.enter(scope, base, scope.attempt)
     try:
         value = await call(ctx)
         if ARMED:
@@ -220,32 +278,8 @@ async def call_body(
     except BaseException as error:  # noqa: BLE001 - raised again if it is no failure
         return await _failed(run, scope, what, error)
     finally:
-        _leave(run, scope)
+        stepper.leave(scope)
     return ctx, value
-
-
-def _enter(run: RunState, scope: StepScope, base: dict[str, Any], attempt: int) -> Context:
-    """The context for a body that is entered now."""
-    engine = run.engine
-    scope.attempt = attempt
-    scope.started = engine.now()
-    scope.begun = engine.monotonic()
-    scope.waited = None  # an attempt asks from the beginning
-    ctx = scope.context = share(base)
-    if ARMED:
-        failpoint("body.before")
-    engine.bodies += 1
-    return ctx
-
-
-def _leave(run: RunState, scope: StepScope) -> None:
-    """A body is over, however it ended."""
-    engine = run.engine
-    engine.bodies -= 1
-    if engine.draining and not engine.bodies:
-        engine.drained.set()
-    if scope.clean is not None:
-        body.restore_contextvars(scope)
 
 
 async def _failed(run: RunState, scope: StepScope, what: str, error: BaseException) -> Verdict:

@@ -75,48 +75,65 @@ class _Worker:
                     if self._run is None:
                         self._idle.append(self)
                         await trio.lowlevel.wait_task_rescheduled(self._abort)
-                    await self._take_to_end(cancellation, scope)
+                    run = self._take(cancellation, scope)
+                    try:
+                        # Awaited here: each coroutine between a task and a body is gone through twice a step.
+                        await (walk if run.compensating is None else compensate)(run, scope)
+                    except BaseException as error:
+                        if not self._is_of_run(run, error):
+                            raise
+                    finally:
+                        halted = self._leave(run, cancellation, scope)
+                    self._hand_on(run, scope, halted)
+                    del run  # an idle worker must not keep the last one alive
 
-    async def _take_to_end(self, cancellation: trio.CancelScope, scope: StepScope) -> None:
-        """Run what was taken until it has ended or was cancelled; raises only a cancellation of the engine.
+    def _take(self, cancellation: trio.CancelScope, scope: StepScope) -> RunState:
+        """Make the run that waits for this worker the one that it works for.
 
         A run whose steps are to be undone is taken once more: a cancellation of the run, or its timeout, may
         have used the scope up, and does not concern the compensations.
-
-        The run is this call's own variable: an idle worker must not keep the last one alive.
         """
-        engine = self._engine
         run, self._run = self._run, None
         assert run is not None
         run.scope = cancellation
         if run.deadline is not None and run.compensating is None:
-            cancellation.deadline = trio.current_time() + max(run.deadline - engine.now(), 0.0)
+            cancellation.deadline = trio.current_time() + max(run.deadline - run.engine.now(), 0.0)
         scope.run, scope.path = run, None
         self._scopes.add(scope)
         run.scopes = self._scopes
         run.busy = 1
-        run.parking = halted = False
-        try:
-            await (walk if run.compensating is None else compensate)(run, scope)
-        except StoreError as error:
+        run.parking = False
+        return run
+
+    def _is_of_run(self, run: RunState, error: BaseException) -> bool:
+        """Deal with what came out of a run; False for a cancellation of the engine."""
+        engine = self._engine
+        if isinstance(error, StoreError):
             # If the engine has failed, nothing can be recorded any more. If it has not, what was recorded
             # of this run does not make sense; the others go on.
             if engine.failure is None:
                 block(run, str(error))
-        except BaseException as error:
-            if not is_cancellation(error):
-                engine.fail(error)
-            elif engine.closing or not (run.halted or run.parking):
-                raise
-        finally:
-            halted = run.halted
-            run.scope = None
-            if run.deadline is not None:
-                cancellation.deadline = math.inf
-            self._scopes.discard(scope)
-            run.scopes = NO_SCOPES
-            scope.context = scope.run = None  # an idle worker keeps nothing alive
-            engine.stragglers.discard(scope)
+        elif not is_cancellation(error):
+            engine.fail(error)
+        else:
+            return not engine.closing and (run.halted or run.parking)
+        return True
+
+    def _leave(self, run: RunState, cancellation: trio.CancelScope, scope: StepScope) -> bool:
+        """The run has no task from here on; whether it was halted while it had."""
+        halted = run.halted
+        run.scope = None
+        if run.deadline is not None:
+            cancellation.deadline = math.inf
+        self._scopes.discard(scope)
+        run.scopes = NO_SCOPES
+        scope.context = scope.run = None  # an idle worker keeps nothing alive
+        self._engine.stragglers.discard(scope)
+        return halted
+
+    def _hand_on(self, run: RunState, scope: StepScope, halted: bool) -> None:
+        """See to what becomes of a run that has been walked as far as it goes now."""
+        engine = self._engine
         if not run.ending and run.status != "blocked" and engine.failure is None:
             if halted:
                 walk_off(run, scope)

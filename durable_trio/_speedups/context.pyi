@@ -1,9 +1,21 @@
 # The docstrings are in _speedups/context.pyx, where help() finds them.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, Final, Self, TypeVar, final, overload
 
-__all__ = ["MAX_DEPTH", "Concluder", "Context", "apply_delta", "freeze", "same", "settle", "share", "thaw"]
+__all__ = [
+    "MAX_DEPTH",
+    "Concluder",
+    "Context",
+    "StepScope",
+    "Stepper",
+    "apply_delta",
+    "freeze",
+    "same",
+    "settle",
+    "share",
+    "thaw",
+]
 
 _T = TypeVar("_T")
 
@@ -64,7 +76,7 @@ def apply_delta(
 
 @final
 class Concluder:
-    def __init__(self, codec: Any, done: type[Any], outcome: type[Any], codes: tuple[int, ...]) -> None: ...
+    def __init__(self, codec: Any, outcome: type[Any], codes: tuple[int, ...]) -> None: ...
     def conclude(
         self,
         base: dict[str, Any],
@@ -77,3 +89,61 @@ class Concluder:
         started: float,
         duration: float,
     ) -> Any: ...
+
+@final
+class StepScope:
+    run: Any
+    path: str | None
+    kind: int
+    visit: int
+    attempt: int
+    started: float
+    begun: float
+    context: Context | None
+    reason: Any
+    due: float | None
+    waits: bool
+    waited: dict[tuple[int, str | None], int] | None
+    clean: Any
+    def __init__(self, run: Any = None) -> None: ...
+    def begin(self, path: str, kind: int, visit: int) -> None: ...
+
+@final
+class Stepper:
+    @property
+    def concluder(self) -> Concluder: ...
+    bodies: int
+    draining: bool
+    @property
+    def drained(self) -> Any: ...
+    def __init__(
+        self,
+        concluder: Concluder,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        wait_to_enter: Callable[[Any], Awaitable[None]],
+        uncancelled: Callable[[], Awaitable[None]],
+        record: Callable[[Any, bytes], Awaitable[None] | None],
+        sleep: Any,
+        landed: Any,
+        restore: Callable[[StepScope], None],
+        otherwise: Callable[..., Awaitable[Any]],
+        branch: Any,
+        failpoint: Callable[[str], None] | None,
+        drained: Any,
+    ) -> None: ...
+    def enter(self, scope: StepScope, base: dict[str, Any], attempt: int) -> Context: ...
+    def leave(self, scope: StepScope) -> None: ...
+    def step(
+        self, run: Any, scope: StepScope, node: Any, base: dict[str, Any], visit: int, place: Any
+    ) -> Coroutine[Any, Any, Any]: ...
+    def walk(
+        self,
+        run: Any,
+        scope: StepScope,
+        nodes: tuple[Any, ...],
+        index: int,
+        base: dict[str, Any],
+        visits: dict[int, int],
+        place: Any,
+    ) -> Coroutine[Any, Any, tuple[int, dict[str, Any], Any]]: ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import lmdb
@@ -35,7 +36,7 @@ from durable_trio._store import environment
 from durable_trio._store.seal import seal
 
 from .faults import Fault
-from .seeding import LINE, bug, tag
+from .seeding import LINE, LongerWay, bug, no_short_way, tag
 
 _DONE, _CANCEL = 1, 4
 
@@ -50,6 +51,7 @@ def acknowledges_before_the_commit(_database: str) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     committer.Committer.durable = durable
+    committer.Committer.record = lambda self, run, record: self.put(run, record) or self.durable()
 
 
 @bug(1, faults=(Fault("line", "ack-result:#1-5"), LINE))
@@ -68,7 +70,12 @@ def starts_the_successor_before_the_commit(_database: str) -> None:
     async def recorded(_self: run.RunState) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def record(self: committer.Committer, of: run.RunState, data: bytes) -> Any:
+        self.put(of, data)
+        return of.recorded()
+
     run.RunState.recorded = recorded
+    committer.Committer.record = record
 
 
 @bug(25, 1, scenario="race", faults=(Fault("shim", "M:#21-26:e:5"),))
@@ -187,6 +194,7 @@ def rewrites_a_recorded_row(database: str) -> None:
 
 @bug(6, scenario="tries", faults=())
 def calls_a_body_twice(_database: str) -> None:
+    no_short_way()
     original = dispatch._handlers[StepNode]
 
     def run_step(run: Any, scope: Any, node: Any, *arguments: Any) -> Any:
@@ -219,20 +227,27 @@ def records_a_result_twice(_database: str) -> None:
         for copy in [record] * (1 + (tag(record) == _DONE)):
             original(self, copy)
 
+    no_short_way()
     run.RunState.put = put
 
 
 @bug(2, faults=())
 def records_another_value(_database: str) -> None:
-    engine.concluder = lambda _codec: lambda *_returned: None  # all results go the longer way
+    class Unconcluded(LongerWay):
+        concluder = SimpleNamespace(conclude=lambda *_returned: None)
+
+    no_short_way(Unconcluded)
     original = body._branch_value
     body._branch_value = lambda codec, value: original(codec, {**value, "data": 0})
 
 
 @bug(2, faults=())
 def gives_a_step_another_context(_database: str) -> None:
-    original = step.share
-    step.share = lambda base: original({**base, "left over": True})
+    class Other(LongerWay):
+        def enter(self, scope: Any, base: dict[str, Any], attempt: int) -> Any:
+            return self.stepper.enter(scope, {**base, "left over": True}, attempt)
+
+    no_short_way(Other)
 
 
 @bug(10, scenario="race", faults=())
@@ -240,6 +255,7 @@ def starts_steps_in_a_cancelled_block(_database: str) -> None:
     async def may_enter(_run: Any) -> None:
         pass
 
+    no_short_way()
     step.may_enter = parallel.may_enter = may_enter
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from durable_trio._engine import engine, step
+from durable_trio._engine.dispatch import run_node
 
 from .faults import Fault
 
@@ -49,3 +52,32 @@ def plant(name: str, database: str) -> None:
 def tag(record: bytes) -> int:
     """Which kind of record this is (see ``records.py``)."""
     return record[3] if record[0] == 0xDC else record[1]
+
+
+class LongerWay:
+    """A stepper that takes no short way: each step goes through the functions that can be replaced."""
+
+    def __init__(self, stepper: Any) -> None:
+        self.__dict__["stepper"] = stepper
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stepper, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.stepper, name, value)
+
+    def step(self, *arguments: Any) -> Any:
+        return step.run_any_step(*arguments)
+
+    async def walk(
+        self, run: Any, scope: Any, nodes: Any, index: int, base: Any, visits: Any, place: Any
+    ) -> Any:
+        visits[index] = visits.get(index, 0) + 1
+        run.at = nodes[index].path
+        return index, base, await run_node(run, scope, nodes[index], base, visits[index], place)
+
+
+def no_short_way(longer: Callable[[Any], Any] = LongerWay) -> None:
+    """Have all steps go through functions that a bug can replace."""
+    make = engine.make_stepper
+    engine.make_stepper = lambda *arguments: longer(make(*arguments))

@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from durable_trio import Err, Finish, Goto, Ok
 from durable_trio._engine import body
 from durable_trio._engine.body import Place
-from durable_trio._engine.step import concluder
+from durable_trio._engine.run import Outcome
 from durable_trio._snapshot.codec import Codec
+from durable_trio._snapshot.records import DELTA, OK, REPLACED, SAME, STEP, VALUE
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._speedups.context import share
+from durable_trio._speedups.context import Concluder, share
 from tests import strategies
 
 CODEC = Codec(TypeRegistry([strategies.Color, strategies.Size, strategies.Access]))
-CONCLUDE = concluder(CODEC)
+CONCLUDE = Concluder(CODEC, Outcome, (OK, STEP, SAME, DELTA, REPLACED, VALUE)).conclude
 BASE: dict[str, Any] = {"a": 1, "b": [1, 2], "c": {"d": None}}
 
 

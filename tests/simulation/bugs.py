@@ -77,7 +77,11 @@ def acknowledges_before_the_commit() -> Changes:
         self.soon()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    return [(committer.Committer, "durable", durable)]
+    def record(self: committer.Committer, run: Any, record: bytes) -> Any:
+        self.put(run, record)
+        return self.durable()
+
+    return [(committer.Committer, "durable", durable), (committer.Committer, "record", record)]
 
 
 @_bug(25, 1)

@@ -1,0 +1,515 @@
+"""One attempt of a step, from the entry of its body to its outcome: what nearly all that runs do is this."""
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+    bint PyCoro_CheckExact(object o)
+
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+
+    PySendResult PyIter_Send(object awaited, object value, PyObject** result) except PYGEN_ERROR
+    ctypedef PySendResult (*sendfunc)(PyObject* awaitable, PyObject* value, PyObject** result)
+
+    ctypedef struct PyAsyncMethods:
+        sendfunc am_send
+
+    ctypedef struct TypeWithAsync "PyTypeObject":
+        PyAsyncMethods* tp_as_async
+
+
+@cython.final
+@cython.freelist(256)
+@cython.auto_pickle(False)
+cdef class StepScope:
+    """Where a task is in its run. ``path`` is None between two steps.
+
+    Args:
+        run: the engine's RunState.
+
+    Attributes:
+        path, kind, visit: the node that the task is at.
+        attempt: the number of the attempt that is under way; 0 before the first.
+        started, begun: when that began, by the wall clock and by the monotonic one.
+        context: what its body was given.
+        reason: of the last failed attempt, frozen.
+        due: until when the task waits, or None.
+        waits: for something from outside, or for an instant.
+        waited: how many waits of a kind and a name this attempt has made, or None.
+        clean: the task's contextvars.Context before any body ran in it, or None if no other one will.
+    """
+
+    cdef public object run
+    cdef public str path
+    cdef public Context context
+    cdef public object due, reason, waited, clean
+    cdef public double started, begun
+    cdef public unsigned int kind, visit, attempt
+    cdef public bint waits
+
+    def __init__(self, run=None):
+        self.run = run
+        self.visit = 1
+
+    def begin(self, str path, unsigned int kind, unsigned int visit):
+        """The task comes to a node with a body; the body is not entered yet."""
+        self.begun_at(path, kind, visit)
+
+    cdef inline void begun_at(self, str path, unsigned int kind, unsigned int visit) noexcept:
+        self.path = path
+        self.kind = kind
+        self.visit = visit
+        self.attempt = 0
+        self.reason = None
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Stepper:
+    """Enters the bodies of one engine's steps.
+
+    Args:
+        concluder: makes the outcomes.
+        now, monotonic: the clocks.
+        wait_to_enter: given a run that is paused or halted, or of an engine that is draining, what is awaited
+            before a body is entered.
+        uncancelled: what is awaited otherwise: it passes unless the task is being cancelled.
+        record: given a run and a record, hands that over. What is to be awaited until it is on disk; or None
+            if the task is queued to be woken then.
+        sleep: the trap by which a task sleeps until it is woken.
+        landed: what it is woken with, unless it is an Outcome to be unwrapped.
+        restore: forgets the context variables that a body has left in the task of the scope that it is given.
+        otherwise: a coroutine function that makes an outcome of what is no plain success:
+            ``(run, scope, node, base, place, ctx, value, error)``.
+        branch: the place of a branch.
+        failpoint: called with the name of what is passed, or None.
+        drained: an Event that is set when the last body comes back while the engine is draining.
+
+    Attributes:
+        concluder: the same.
+        bodies: how many bodies have been entered and have not come back.
+        draining: no body is entered any more.
+    """
+
+    cdef readonly Concluder concluder
+    cdef object now, monotonic, wait_to_enter, uncancelled, record, sleep, landed, restore, otherwise, branch
+    cdef object failpoint
+    cdef public Py_ssize_t bodies
+    cdef public bint draining
+    cdef readonly object drained
+
+    def __init__(
+        self,
+        Concluder concluder not None,
+        now,
+        monotonic,
+        wait_to_enter,
+        uncancelled,
+        record,
+        sleep,
+        landed,
+        restore,
+        otherwise,
+        branch,
+        failpoint,
+        drained,
+    ):
+        self.concluder = concluder
+        self.now = now
+        self.monotonic = monotonic
+        self.wait_to_enter = wait_to_enter
+        self.uncancelled = uncancelled
+        self.record = record
+        self.sleep = sleep
+        self.landed = landed
+        self.restore = restore
+        self.otherwise = otherwise
+        self.branch = branch
+        self.failpoint = failpoint
+        self.drained = drained
+
+    def enter(self, StepScope scope not None, dict base not None, unsigned int attempt):
+        """The context for a body that is entered now. ``leave`` must follow, however the body ends."""
+        return self.entered(scope, base, attempt)
+
+    cdef Context entered(self, StepScope scope, dict base, unsigned int attempt):
+        scope.attempt = attempt
+        scope.started = self.now()
+        scope.begun = self.monotonic()
+        scope.waited = None  # an attempt asks from the beginning
+        scope.context = shared(base)
+        if self.failpoint is not None:
+            self.failpoint("body.before")
+        self.bodies += 1
+        return scope.context
+
+    def leave(self, StepScope scope not None):
+        """A body is over, however it ended."""
+        self.left(scope)
+
+    cdef int left(self, StepScope scope) except -1:
+        self.bodies -= 1
+        if self.draining and self.bodies == 0:
+            self.drained.set()
+        # Contexts share structure, so that the comparison is one of pointers unless something was set.
+        if scope.clean is not None and not is_equal(PyContext_CopyCurrent(), scope.clean):
+            self.restore(scope)
+        return 0
+
+    def step(self, run, StepScope scope not None, node, dict base not None, unsigned int visit, place):
+        """Awaited, runs a plain step of which nothing is recorded yet to its outcome.
+
+        Raises:
+            BaseException: what is no outcome: a cancellation, or no ``Exception``.
+        """
+        cdef Stride stride = Stride.__new__(Stride)
+        stride.stepper = self
+        stride.run = run
+        stride.scope = scope
+        stride.base = base
+        stride.node = node
+        stride.visit = visit
+        stride.place = place
+        return stride
+
+    def walk(
+        self,
+        run,
+        StepScope scope not None,
+        tuple nodes not None,
+        Py_ssize_t index,
+        dict base not None,
+        dict visits not None,
+        place,
+    ):
+        """Awaited, runs plain steps at the top level from this one on, each when the one before is recorded.
+
+        It stops before the first node that is no plain step, before any when the run is halted, and behind
+        the first step whose outcome decides what comes next: that of the last node, an error, a jump.
+
+        Args:
+            nodes: of the top level.
+            index: of the first step.
+            base: the frozen context that it is given.
+            visits: by index, how often the run has come to a node; kept up to date.
+            place: that of the top level.
+
+        Returns:
+            ``(index, base, outcome)``: where it has stopped; the context there; and what came of that node,
+            not recorded yet, or None if it was not entered.
+
+        Raises:
+            BaseException: as of ``step``.
+        """
+        cdef Stride stride = Stride.__new__(Stride)
+        stride.stepper = self
+        stride.run = run
+        stride.scope = scope
+        stride.base = base
+        stride.nodes = nodes
+        stride.index = index
+        stride.visits = visits
+        stride.place = place
+        return stride
+
+
+cdef enum:
+    NEW  # not awaited yet
+    ENTERING  # awaits that a body may be entered
+    IN_BODY
+    JUDGING  # awaits an outcome of what was no plain success
+    RECORDING  # awaits that the outcome is on disk
+    ASLEEP  # the same, without anything in between that sleeps for it
+    OVER
+
+
+@cython.final
+@cython.freelist(256)
+@cython.auto_pickle(False)
+cdef class Stride:
+    """Plain steps on their way: an awaitable, as a coroutine is.
+
+    It is what ``async def`` would make of a loop over steps, written out: one object for a whole row of them,
+    and one call of C between a body and its run's task, where coroutines would be four frames. With many runs
+    in flight, each of these would be out of the cache by the time that it is needed.
+    """
+
+    cdef Stepper stepper
+    cdef object run, node, place, awaited
+    cdef StepScope scope
+    cdef dict base
+    cdef unsigned int visit
+    cdef int state
+    # Of a row; of one step by itself, ``nodes`` is None.
+    cdef tuple nodes
+    cdef Py_ssize_t index
+    cdef dict visits
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self.send(None)
+
+    def send(self, value):
+        """As of a coroutine."""
+        cdef bint has_ended = False
+        came = self.go_on(value, None, &has_ended)
+        if has_ended:
+            raise StopIteration(came)
+        return came
+
+    def throw(self, kind, value=None, traceback=None):
+        """As of a coroutine."""
+        cdef bint has_ended = False
+        error = kind
+        if not isinstance(error, BaseException):
+            error = value if isinstance(value, BaseException) else kind() if value is None else kind(value)
+        if traceback is not None:
+            error = error.with_traceback(traceback)
+        came = self.go_on(None, error, &has_ended)
+        if has_ended:
+            raise StopIteration(came)
+        return came
+
+    def close(self):
+        """As of a coroutine."""
+        awaited = self.awaited
+        was_in_body = self.state == IN_BODY
+        self.end()
+        try:
+            if awaited is not None:
+                awaited.close()
+        finally:
+            if was_in_body:
+                self.stepper.left(self.scope)
+
+    # Trio and debuggers look at these to tell what a task is at: at what is awaited, as this has no frame.
+
+    @property
+    def cr_frame(self):
+        return self.awaited.cr_frame
+
+    @property
+    def cr_await(self):
+        return self.awaited.cr_await
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    cdef object go_on(self, object sent, object thrown, bint* has_ended):
+        """Go on with what was sent, or thrown: what is yielded then, or what it has come to."""
+        try:
+            if self.state == NEW:
+                return self.begun(thrown, has_ended)
+            if self.state == OVER:
+                raise RuntimeError("these steps were awaited already")
+            return self.moved_on(sent, thrown, has_ended)
+        except BaseException:
+            self.end()
+            raise
+
+    cdef void end(self) noexcept:
+        self.state = OVER
+        self.awaited = None
+
+    cdef object begun(self, object thrown, bint* has_ended):
+        if thrown is not None:
+            raise thrown
+        if self.nodes is None:
+            self.come_to_step()
+        elif not self.has_come_to_step():
+            return self.over(None, has_ended)
+        return self.moved_on(None, None, has_ended)
+
+    cdef object moved_on(self, object sent, object thrown, bint* has_ended):
+        cdef bint is_done
+        cdef object came, outcome
+        # One turn of this is one thing that was awaited.
+        while True:
+            is_done = False
+            if self.state == ASLEEP:
+                if thrown is not None:
+                    raise thrown
+                if sent is not self.stepper.landed:
+                    sent.unwrap()
+                if not self.has_come_to_step():
+                    return self.over(None, has_ended)
+                sent = None
+                continue
+            if self.state == IN_BODY:
+                outcome = self.moved_on_in_body(sent, thrown, &is_done)
+                if not is_done:
+                    return outcome  # a trap for Trio
+                if outcome is None:
+                    sent = thrown = None
+                    continue
+            else:
+                came = self.passed(sent, thrown, &is_done)
+                if not is_done:
+                    return came
+                sent = thrown = self.awaited = None
+                if self.state == ENTERING:
+                    self.state = IN_BODY
+                    self.stepper.entered(self.scope, self.base, 1)
+                    continue
+                if self.state == RECORDING:
+                    if self.stepper.failpoint is not None:
+                        self.stepper.failpoint("step.durable")
+                    if not self.has_come_to_step():
+                        return self.over(None, has_ended)
+                    continue
+                outcome = came
+            # The step has come to this.
+            if self.nodes is None or not self.leads_on(outcome):
+                return self.over(outcome, has_ended)
+            self.base = outcome.value
+            self.index += 1
+            self.awaited = self.recorded(outcome.record)
+            if self.awaited is None:
+                self.state = ASLEEP
+                return self.stepper.sleep
+            self.state = RECORDING
+            sent = thrown = None
+
+    cdef object moved_on_in_body(self, object sent, object thrown, bint* is_done):
+        """What the body yields; or, when it is done, the outcome, or None if that is still awaited."""
+        cdef Stepper stepper = self.stepper
+        cdef StepScope scope = self.scope
+        cdef object value = None, error = None, outcome = None
+        try:
+            if self.awaited is None:
+                value = self.node.fn(scope.context)
+                self.awaited = value if PyCoro_CheckExact(value) else awaiting(value)
+            value = self.passed(sent, thrown, is_done)
+            if not is_done[0]:
+                return value
+            if stepper.failpoint is not None:
+                stepper.failpoint("body.after")
+        except BaseException as raised:
+            error = raised
+            is_done[0] = True
+        self.awaited = None
+        self.state = JUDGING  # so the body is left once, whatever comes
+        stepper.left(scope)
+        if error is None:
+            outcome = stepper.concluder.concluded(
+                self.base,
+                scope.context,
+                value,
+                self.place is stepper.branch,
+                scope.path,
+                self.visit,
+                1,
+                scope.started,
+                <double>stepper.monotonic() - scope.begun,
+            )
+        if outcome is None:
+            self.awaited = stepper.otherwise(
+                self.run, scope, self.node, self.base, self.place, scope.context, value, error
+            )
+        else:
+            scope.path = None
+        return outcome
+
+    cdef object passed(self, object sent, object thrown, bint* is_done):
+        """What the awaited object yields; or, when it is done, what it returns."""
+        cdef object awaited = self.awaited
+        cdef PyObject* result
+        cdef PySendResult how
+        if thrown is not None:
+            try:
+                return awaited.throw(thrown)
+            except StopIteration as stop:
+                is_done[0] = True
+                return stop.value
+        how = PyIter_Send(awaited, sent, &result)
+        is_done[0] = how == PYGEN_RETURN
+        came = <object>result
+        Py_DECREF(came)  # it was given to us
+        return came
+
+    cdef int come_to_step(self) except -1:
+        """Nothing but a cancellation, or a pause, stands between the task and the body from here on."""
+        cdef Stepper stepper = self.stepper
+        self.scope.begun_at(self.node.path, stepper.concluder.step, self.visit)
+        run = self.run
+        if stepper.draining or run.pause is not None or is_halted(run):
+            self.awaited = stepper.wait_to_enter(run)
+        else:
+            self.awaited = stepper.uncancelled()
+        self.state = ENTERING
+        return 0
+
+    # -- in a row ----------------------------------------------------------------------------------
+
+    cdef bint has_come_to_step(self) except -1:
+        """Come to the next step, if that is what is next, and the run goes on."""
+        cdef object node = self.nodes[self.index], run = self.run
+        if not node.simple or is_halted(run):
+            return False
+        visits = self.visits.get(self.index, 0) + 1
+        self.visits[self.index] = visits
+        self.visit = visits
+        self.node = node
+        run.at = node.path
+        self.come_to_step()
+        return True
+
+    cdef object recorded(self, bytes record):
+        """What is to be awaited until this is on disk; None if the task is queued, and only has to sleep."""
+        run = self.run
+        if run.waits and not run.parking and self.stepper.failpoint is None:
+            return self.stepper.record(run, record)
+        return run.record(record)
+
+    cdef bint leads_on(self, outcome) except -1:
+        """Whether the next node comes next."""
+        return (
+            outcome.status == self.stepper.concluder.ok
+            and outcome.next is None
+            and self.index + 1 < PyTuple_GET_SIZE(self.nodes)
+            and not self.run.stopped
+        )
+
+    cdef object over(self, object outcome, bint* has_ended):
+        self.end()
+        has_ended[0] = True
+        return outcome if self.nodes is None else (self.index, self.base, outcome)
+
+
+cdef bint is_halted(run) except -1:
+    """As ``RunState.halted``."""
+    return run.stopped or (run.deadline is not None and run.expired)
+
+
+cdef PySendResult send_to_stride(PyObject* stride, PyObject* value, PyObject** result) except PYGEN_ERROR:
+    """``Stride.send`` for who knows ``PyIter_Send``, as Python 3.11's ``await`` does: it returns without an
+    exception.
+    """
+    cdef bint has_ended = False
+    came = (<Stride>stride).go_on(<object>value, None, &has_ended)
+    Py_INCREF(came)
+    result[0] = <PyObject*>came
+    return PYGEN_RETURN if has_ended else PYGEN_NEXT
+
+
+(<TypeWithAsync*>Stride).tp_as_async.am_send = <sendfunc>send_to_stride
+
+
+async def awaiting(awaitable):
+    """Whatever can be awaited, as a coroutine."""
+    return await awaitable
+
+
+cdef bint is_equal(object a, object b) noexcept:
+    """False also if that cannot be told: a user's ``__eq__`` has raised."""
+    cdef int answer = -1
+    try:
+        answer = PyObject_RichCompareBool(a, b, Py_EQ)
+    except Exception:
+        pass
+    return answer == 1
