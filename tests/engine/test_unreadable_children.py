@@ -11,7 +11,7 @@ import pytest
 import trio
 from damage_helpers import is_blocked, quick
 from engine_helpers import Hold, states
-from waiting_helpers import reaches
+from waiting_helpers import Wall, reaches
 
 from durable_trio import Err, Retry, Workflow, call_workflow, open_engine
 
@@ -84,3 +84,23 @@ async def test_a_branch_that_had_called_it_is_over(disk, is_under_way):
         assert states(info)["outer/inner/caller"] == ("cancelled" if is_under_way else "never_started")
         await reaches(engine, called, "cancelled")
     assert (seen, hold.entered) == ([], entered)
+
+
+async def test_the_time_of_the_run_that_had_called_it_is_over(disk):
+    wall, child, wf, other = Wall(), waiting_child(), Workflow("parent", timeout=60), Workflow("other")
+    quick(other, [])
+
+    @wf.step
+    async def caller(ctx):
+        return await call_workflow("child")
+
+    async with open_engine(disk, workflows=[wf, child], clock=wall, **KNOWN) as engine:
+        called = await started(engine, wf)
+    wall.pass_(61)
+    async with open_engine(disk, workflows=[wf, child, other], clock=wall) as engine:
+        await is_blocked(engine, wf, "HTTPStatus")
+        assert await engine.run(other) == {}
+    async with open_engine(disk, workflows=[wf, child], clock=wall, **KNOWN) as engine:
+        info = await (await engine.start(wf, id="r")).wait()
+        assert (info.status, info.error.type) == ("failed", "TimeoutError")
+        await reaches(engine, called, "cancelled")
