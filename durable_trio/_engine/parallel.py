@@ -133,12 +133,15 @@ class Block:
         if self._open and not self._collector.must_stop:
             try:
                 await self._run_branches(scope)
+            except BaseException as error:
+                # Damage comes before a cancellation: the other tasks of the run count on its coming up.
+                if self._damage is None or not body.is_cancellation(error):
+                    raise
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
-                if self._damage is not None:
-                    # In place of a cancellation, too: the other tasks of the run count on it coming up.
-                    raise self._damage
+            if self._damage is not None:
+                raise self._damage
         if self._open and self._is_over:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
