@@ -192,7 +192,7 @@ async def _outcome(
                 limit.deadline = trio.current_time() + max(due - engine.now(), 0.0)
             return "ok", await _result(engine, child)
     except trio.Cancelled:
-        if not engine.closing:
+        if not engine.closing and not run.blocking:  # else the step is entered again, and calls it again
             cancel_now(child, _LEFT)
         raise
     except RunFailed as error:

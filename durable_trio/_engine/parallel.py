@@ -9,7 +9,9 @@ costs only the branches without one; the records of those that never started, an
 follow together.
 
 A branch task never raises. That it was interrupted from outside (the engine leaves, the run is
-cancelled) shows in that it left no outcome; then the block's own task has been cancelled too.
+cancelled) shows in that it left no outcome; then the block's own task has been cancelled too. If what is
+recorded does not make sense to a branch, the block raises that when every branch is out: so it comes up
+through the blocks around to the worker, which blocks this run alone.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from durable_trio._engine.eager import eagerly
 from durable_trio._engine.replay import replayed
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.step import may_enter, run_body
+from durable_trio._errors import StoreError
 from durable_trio._snapshot.journal import Visit
 from durable_trio._snapshot.records import (
     CANCELLED,
@@ -112,6 +115,7 @@ class Block:
         self._open: dict[int, StepScope | None] = {}
         self._errors: dict[str, Any] = {}  # path to reason, in the order of time
         self._cause: str | None = None  # why the rest is cancelled
+        self._damage: StoreError | None = None  # what of the record a branch could not make sense of
         self._nursery: trio.Nursery | None = None
         self._queue: Iterator[int]
         self._width = len(branches)  # so many may run at once
@@ -129,9 +133,15 @@ class Block:
         if self._open and not self._collector.must_stop:
             try:
                 await self._run_branches(scope)
+            except BaseException as error:
+                # Damage comes before a cancellation: the other tasks of the run count on its coming up.
+                if self._damage is None or not body.is_cancellation(error):
+                    raise
             finally:
                 if self._timeout is not None:
                     run.mailbox.dues.pop(self, None)
+            if self._damage is not None:
+                raise self._damage
         if self._open and self._is_over:
             known = self._begun_before()
             status = TIMED_OUT if self._cause is None and not run.halted else CANCELLED
@@ -272,7 +282,7 @@ class Block:
             awaited = run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
             try:
                 outcome = await (awaited if self._spread else eagerly(awaited, self._spread_out))
-            except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest, the engine
+            except BaseException as error:  # noqa: BLE001 - nothing is lost: see there
                 self._cut_off(index, scope, error)
                 return
             self._ended(index, outcome)
@@ -328,7 +338,7 @@ class Block:
         self._open[index] = scope
         try:
             outcome = await run_node(run, scope, branch, self._base, self._visit, Place.BRANCH)
-        except BaseException as error:  # noqa: BLE001 - a cancellation ends here; the rest ends the engine
+        except BaseException as error:  # noqa: BLE001 - nothing is lost: see there
             self._cut_off(index, scope, error)
         else:
             self._ended(index, outcome)
@@ -349,7 +359,10 @@ class Block:
     def _is_over(self) -> bool:
         """No branch starts any more."""
         return (
-            self._cause is not None or self._run.halted or (self._timeout is not None and self._has_timed_out)
+            self._cause is not None
+            or self._damage is not None
+            or self._run.halted
+            or (self._timeout is not None and self._has_timed_out)
         )
 
     def _ended(self, index: int, outcome: Outcome) -> None:
@@ -367,12 +380,30 @@ class Block:
             run.engine.committer.soon()
 
     def _cut_off(self, index: int, scope: StepScope, error: BaseException) -> None:
-        """A branch was interrupted: by its block, its run or the engine, which stops for any other error."""
+        """A branch was interrupted: by its block, its run or the engine; or what is recorded made no sense to
+        it. The engine stops for any other error.
+        """
         if body.is_cancellation(error):
-            self._interrupted(index, scope)
+            try:
+                self._interrupted(index, scope)
+            except StoreError as damage:  # of a run that it has called, and that is to be cancelled with it
+                self._break_off(damage)
+        elif isinstance(error, StoreError):
+            self._break_off(error)
         else:
             self._run.engine.fail(error)
         scope.path = None
+
+    def _break_off(self, damage: StoreError) -> None:
+        """Get every branch out. Those without an outcome leave no record: they go on when the run does."""
+        run = self._run
+        if run.engine.failure is not None:
+            return  # nothing can be recorded any more, and every task is being cancelled
+        run.blocking = True
+        self._damage = self._damage or damage
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason="the run is being blocked")
+            run.engine.stragglers.watch([scope for scope in self._open.values() if scope is not None])
 
     def _leave(self) -> None:
         """A branch's task is done; what it has for being busy goes back to the block with the last one."""
@@ -418,6 +449,8 @@ class Block:
     def _interrupted(self, index: int, scope: StepScope) -> None:
         """Record why a branch was cancelled; if it was only suspended, record nothing."""
         run = self._run
+        if self._damage is not None:
+            return  # it was only suspended, whatever else has happened since
         if self._cause is not None or run.halted:
             self._put_unfinished(index, CANCELLED, scope)
         elif self._has_timed_out:

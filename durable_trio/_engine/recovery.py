@@ -220,9 +220,10 @@ def _plan_for(engine: Engine, header: Header) -> tuple[Plan | None, str]:
 
 def block(run: RunState, reason: str) -> None:
     """Set a run aside that cannot go on now. It is looked at again on every opening."""
+    is_moving = run.status in ("running", "compensating")  # which may not be in the index yet
     run.status = "blocked"
     run.reason = reason
-    if run.indexed != STATUS_CODES["blocked"]:
+    if is_moving or run.indexed != STATUS_CODES["blocked"]:
         # Without its journal being read: the index moves, and nothing is added to the run.
         run.engine.committer.put(run, (), STATUS_CODES["blocked"], post=run.dropped_timer())
         run.engine.committer.soon()

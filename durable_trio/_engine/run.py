@@ -70,6 +70,7 @@ class RunState(Ledger):
         "_plan",
         "at",
         "begun",
+        "blocking",
         "busy",
         "children",
         "compensating",
@@ -125,6 +126,7 @@ class RunState(Ledger):
         self.busy = 0  # how many of its tasks are not at a wait
         self.children: frozenset[str] = _NO_CHILDREN  # the ids of the runs that it has started
         self.parking = False  # all are: the tasks are being ended, and it will be woken
+        self.blocking = False  # what is recorded of it makes no sense: the tasks are being ended
         self.roused = False  # something came for it while it was being parked
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
         self.timer: int | None = None  # its timer in the index, in ms, as far as that is known

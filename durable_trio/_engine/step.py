@@ -294,9 +294,9 @@ async def _failed(run: RunState, scope: StepScope, what: str, error: BaseExcepti
             raise error
         error = body.stray(what, error)
     verdict = body.raised(engine.codec, what, error, scope.attempt)
-    if engine.closing:
-        # The engine is leaving and the body was being cancelled; what it raised meanwhile says
-        # nothing about the step, which runs again when the run goes on.
+    if engine.closing or run.blocking:
+        # The engine is leaving (or the run, being blocked) and the body was being cancelled; what it raised
+        # meanwhile says nothing about the step, which runs again when the run goes on.
         await trio.sleep_forever()
     return verdict
 

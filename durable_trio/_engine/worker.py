@@ -136,7 +136,10 @@ class _Worker:
         engine = self._engine
         if not run.ending and run.status != "blocked" and engine.failure is None:
             if halted:
-                walk_off(run, scope)
+                try:
+                    walk_off(run, scope)
+                except StoreError as error:  # where it is, or what it has called, cannot be told
+                    block(run, str(error))
             elif run.compensating is None:
                 engine.park(run)
             if run.compensating is not None and not run.ending:
