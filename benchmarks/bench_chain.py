@@ -1,16 +1,18 @@
-"""chain: 10 steps one after another, each body passing one checkpoint; workflows/s beside bare Trio.
+"""chain: 10 steps one after another, each body passing one checkpoint; workflows/s.
 
     python -m benchmarks.bench_chain
 
-On both sides every workflow has a task of its own that asks for it.
+Beside bare Trio, and beside bare Trio with a group commit by hand (``byhand.py``). On all sides every
+workflow has a task of its own that asks for it.
 """
 
 from __future__ import annotations
 
 import trio
 
+from benchmarks.byhand import GroupCommit, add_beside, chain_by_hand
 from benchmarks.command import main
-from benchmarks.measuring import Bench, Session, latencies_of, rates_in_turns
+from benchmarks.measuring import Bench, Session, all_rates_in_turns, latencies_of
 from benchmarks.workloads import CHAIN, INPUT, chain_bare, chain_workflow
 from durable_trio import open_engine
 
@@ -30,10 +32,14 @@ async def _measure(session: Session) -> None:
             async def durable() -> None:
                 await engine.run(WORKFLOW, INPUT)
 
-            pairs = await rates_in_turns(session, durable, BARE, level)
+            with GroupCommit(session.folder / f"by-hand-{level}.lmdb") as store:
+                sides = (durable, BARE, chain_by_hand(store))
+                rounds = await all_rates_in_turns(session, sides, level)
             more = await latencies_of(durable, session.seconds, level)
+        pairs = [(ours, bare) for ours, bare, _ in rounds]
         steps = max(ours for ours, _ in pairs) * CHAIN
         session.add("chain, sync", level, "workflows/s", "bare Trio", pairs, **more, best_steps_per_s=steps)
+        add_beside(session, "chain, sync", level, rounds)
 
 
 BENCH = Bench(

@@ -3,8 +3,8 @@
     python -m benchmarks.bench_mixed
 
 Each body sends a few bytes to an echo server in another process, which answers 1 ms later, over a connection
-that it takes from a pool. The same on the bare side. Both cores are busy: one with the loop, the other with
-the server and the writer thread, whose GIL is the loop's.
+that it takes from a pool. The same on bare Trio, and there with a group commit by hand (``byhand.py``). Both
+cores are busy: one with the loop, the other with the server and the writer thread, whose GIL is the loop's.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Any
 
 import trio
 
+from benchmarks.byhand import GroupCommit, add_beside, onboard_by_hand
 from benchmarks.command import main
 from benchmarks.echo_server import serving
-from benchmarks.measuring import Bench, Session, latencies_of, rates_in_turns
+from benchmarks.measuring import Bench, Session, all_rates_in_turns, latencies_of
 from benchmarks.workloads import INPUT, Body, onboard_bare, onboard_workflow
 from durable_trio import open_engine
 
@@ -71,9 +72,13 @@ async def _levels(session: Session, pool: Pool) -> None:
             async def durable() -> None:
                 await engine.run(workflow, INPUT)
 
-            pairs = await rates_in_turns(session, durable, bare, level)
+            with GroupCommit(session.folder / f"by-hand-{level}.lmdb") as store:
+                sides = (durable, bare, onboard_by_hand(store, pool.around))
+                rounds = await all_rates_in_turns(session, sides, level)
             more = await latencies_of(durable, session.seconds, level)
+        pairs = [(ours, other) for ours, other, _ in rounds]
         session.add("onboard with I/O, sync", level, "workflows/s", "bare Trio with I/O", pairs, **more)
+        add_beside(session, "onboard with I/O, sync", level, rounds)
 
 
 BENCH = Bench(

@@ -2,21 +2,32 @@
 
     python -m benchmarks.bench_onboard
 
-Beside bare Trio doing the same bodies and storing nothing; on both sides every workflow has a task of its own
-that asks for it. One at a time, also beside LMDB alone: the same bytes with the same commits, with nothing
-else done. ``first step to last`` leaves out the start and the end of a run, for which every mode waits until
-they are on disk: it is what ``async`` makes faster.
+Beside bare Trio doing the same bodies and storing nothing; on all sides every workflow has a task of its own
+that asks for it. ``sync`` also beside bare Trio with a group commit by hand (``byhand.py``). One at a time,
+also beside LMDB alone: the same bytes with the same commits, with nothing else done. ``first step to last``
+leaves out the start and the end of a run, for which every mode waits until they are on disk: it is what
+``async`` makes faster.
 """
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
 import trio
 
+from benchmarks.byhand import OF_RAW, GroupCommit, add_beside, onboard_by_hand
 from benchmarks.command import main
-from benchmarks.measuring import Bench, Make, Session, in_turns, latencies_of, rates_in_turns
+from benchmarks.measuring import (
+    Bench,
+    Make,
+    Session,
+    all_rates_in_turns,
+    in_turns,
+    latencies_of,
+    rates_in_turns,
+)
 from benchmarks.rawlmdb import RawLmdb, recorded_commits
 from benchmarks.workloads import INPUT, Body, complete, create, onboard_bare, onboard_workflow
 from durable_trio import Engine, open_engine
@@ -50,13 +61,21 @@ async def _level(session: Session, engine: Engine, mode: Durability, level: int)
         result = await engine.run(WORKFLOW, INPUT)
         assert result["status"] == "complete"
 
-    pairs = await rates_in_turns(session, durable, BARE, level)
+    rounds = None
+    if mode == "sync":
+        with GroupCommit(session.folder / f"by-hand-{level}.lmdb") as store:
+            rounds = await all_rates_in_turns(session, (durable, BARE, onboard_by_hand(store)), level)
+        pairs = [(ours, bare) for ours, bare, _ in rounds]
+    else:
+        pairs = await rates_in_turns(session, durable, BARE, level)
     more = await latencies_of(durable, session.seconds, level)
     if level == 1:
         before = engine.committer.commits
         await durable()
         more["commits"] = engine.committer.commits - before
     session.add(f"onboard, {mode}", level, "workflows/s", "bare Trio", pairs, **more)
+    if rounds is not None:
+        add_beside(session, f"onboard, {mode}", level, rounds)
     if level == 1 and mode == "sync":
         await _beside_lmdb(session, engine, durable)
     if level == 1 and mode == "async":
@@ -64,17 +83,21 @@ async def _level(session: Session, engine: Engine, mode: Durability, level: int)
 
 
 async def _beside_lmdb(session: Session, engine: Engine, durable: Make) -> None:
-    """The time of one workflow, beside that of its commits."""
+    """The time of one workflow, beside that of its commits; and what the same takes by hand."""
     commits = await recorded_commits(engine, lambda: engine.run(WORKFLOW, INPUT))
-    with RawLmdb(session.folder / "raw.lmdb", commits) as raw:
+    with (
+        RawLmdb(session.folder / "raw.lmdb", commits) as raw,
+        GroupCommit(session.folder / "by-hand-alone.lmdb") as store,
+    ):
 
         async def bare() -> None:
             raw.write()
             await trio.lowlevel.checkpoint()
 
-        rates = await rates_in_turns(session, durable, bare, 1)
-    times = [(1e3 / ours, 1e3 / theirs) for ours, theirs in rates]
-    session.add("one workflow, sync", 1, "ms", f"{len(commits)} commits of py-lmdb", times)
+        rates = await all_rates_in_turns(session, (durable, bare, onboard_by_hand(store)), 1)
+    times = [(1e3 / ours, 1e3 / theirs) for ours, theirs, _ in rates]
+    more = {OF_RAW: statistics.median([theirs / by_hand for _, theirs, by_hand in rates])}
+    session.add("one workflow, sync", 1, "ms", f"{len(commits)} commits of py-lmdb", times, **more)
 
 
 class Stopwatch:

@@ -1,6 +1,6 @@
 """What all benchmarks share: pairs of measurements, and what becomes of them.
 
-Every figure is a ratio against a baseline that runs in the same process and in the same minute: both sides
+Every figure is a ratio against a baseline that runs in the same process and in the same minute: the sides
 take turns, the one that goes first changes each time, and the ratio is taken pair by pair. On a machine that
 others use too, absolute numbers drift by half; the median of such ratios stays where it is. Its spread says
 how far to trust it.
@@ -13,6 +13,7 @@ import statistics
 import time
 import timeit
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,6 +123,7 @@ class Session:
 
 
 Pairs = list[tuple[float, float]]
+Round = tuple[float, ...]  # one measurement of each side, in the same minute
 
 
 def spread(samples: Sequence[float]) -> Spread:
@@ -132,15 +134,19 @@ async def in_turns(
     ours: Callable[[], Awaitable[float]], theirs: Callable[[], Awaitable[float]], repeat: int
 ) -> Pairs:
     """Measure both sides, so many times each."""
-    pairs = []
+    return [(own, other) for own, other in await all_in_turns((ours, theirs), repeat)]
+
+
+async def all_in_turns(sides: Sequence[Callable[[], Awaitable[float]]], repeat: int) -> list[Round]:
+    """Measure each side so many times; who goes first goes last the next time."""
+    rounds = []
     for number in range(repeat):
-        if number % 2:
-            other = await theirs()
-            pairs.append((await ours(), other))
-        else:
-            own = await ours()
-            pairs.append((own, await theirs()))
-    return pairs
+        found = [0.0] * len(sides)
+        for turn in range(len(sides)):
+            side = (number + turn) % len(sides)
+            found[side] = await sides[side]()
+        rounds.append(tuple(found))
+    return rounds
 
 
 def nanoseconds_in_turns(
@@ -198,16 +204,17 @@ async def calls_for(make: Make, seconds: float, in_flight: int) -> int:
 
 async def rates_in_turns(session: Session, ours: Make, theirs: Make, in_flight: int) -> Pairs:
     """Calls per second of both sides."""
-    calls = await calls_for(ours, session.seconds, in_flight)
-    other_calls = await calls_for(theirs, session.seconds, in_flight)
+    return [(own, other) for own, other in await all_rates_in_turns(session, (ours, theirs), in_flight)]
 
-    async def one() -> float:
-        return calls / await closed_loop(ours, calls, in_flight)
 
-    async def other() -> float:
-        return other_calls / await closed_loop(theirs, other_calls, in_flight)
+async def all_rates_in_turns(session: Session, sides: Sequence[Make], in_flight: int) -> list[Round]:
+    """Calls per second of each side."""
 
-    return await in_turns(one, other, session.repeat)
+    async def rate(make: Make, calls: int) -> float:
+        return calls / await closed_loop(make, calls, in_flight)
+
+    measures = [partial(rate, make, await calls_for(make, session.seconds, in_flight)) for make in sides]
+    return await all_in_turns(measures, session.repeat)
 
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.byhand import BESIDE
 from benchmarks.command import Results
 from benchmarks.measuring import PERCENTILES, Row
 
@@ -64,9 +65,14 @@ def _lines(axes: Any, rows: list[Row], value: Callable[[Row], float], label: str
 
 def _throughput(axes: Any, rows: list[Row]) -> None:
     rows = [row for row in rows if row.unit == "workflows/s"]
-    _lines(axes, rows, lambda row: row.ours.median)
-    bare = sorted((row.size or 0, row.theirs.median) for row in rows if row.case == "onboard, sync")
-    axes.plot(*zip(*bare, strict=True), color=_GREY, linestyle="--", label="bare Trio, nothing stored")
+    _lines(axes, [row for row in rows if not row.case.endswith(BESIDE)], lambda row: row.ours.median)
+    for case, style, label in (
+        ("onboard, sync", "--", "bare Trio, nothing stored"),
+        (f"onboard, sync{BESIDE}", ":", "bare Trio, group commit by hand"),
+    ):
+        points = sorted((row.size or 0, row.theirs.median) for row in rows if row.case == case)
+        if points:  # figures of earlier versions have nothing by hand
+            axes.plot(*zip(*points, strict=True), color=_GREY, linestyle=style, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("runs in flight")
     axes.set_ylabel("workflows per second")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks.byhand import BESIDE, OF_BARE, OF_RAW
 from benchmarks.command import Results, number
 from benchmarks.measuring import Row
 
@@ -303,8 +304,21 @@ def found(target: Target, results: Results) -> Row | None:
     return rows[-1] if rows else None
 
 
+def by_hand(target: Target, results: Results) -> float | None:
+    """What durability by hand comes to in the target's own terms, if that was measured."""
+    if target.value is ratio:
+        for case, name in ((target.case + BESIDE, OF_BARE), (target.case, OF_RAW)):
+            row = found(target._replace(case=case), results)
+            if row is not None and name in row.more:
+                return row.more[name]
+    return None
+
+
 def measured(target: Target, results: Results) -> tuple[str, str]:
-    """What was measured, in words, and whether it is enough: yes, no, or nothing if it was not measured."""
+    """What was measured, in words, and whether it is enough: yes, no, or nothing if it was not measured.
+
+    A target may lie above what an engine of this kind can reach; so what is known of that stands beside it.
+    """
     row = found(target, results)
     if row is None:
         return "not measured", ""
@@ -312,4 +326,7 @@ def measured(target: Target, results: Results) -> tuple[str, str]:
     text = f"{number(value)} {target.unit}".strip()
     if target.value is ratio:
         text = f"{text} ({number(row.ratio.low)} to {number(row.ratio.high)})"
+    beside = by_hand(target, results)
+    if beside is not None:
+        text = f"{text}; by hand: {number(beside)}"
     return text, "yes" if target.reached(value) else "**no**"

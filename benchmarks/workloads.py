@@ -2,6 +2,7 @@
 
 A bare side is what one would write with Trio and no durability: the caller's task goes through the steps, and
 a nursery runs the branches. The context is a dict that is copied for each branch and for nobody else.
+``byhand.py`` adds durability to that, and no engine.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ async def complete(ctx: Any) -> Context:
     return {"user_id": ctx["user_id"], "status": "complete"}
 
 
+BRANCHES: tuple[Body, ...] = (send_email, update_crm, set_up_billing)
+
+
 def onboard_workflow(around: Callable[[Body], Body] = lambda body: body) -> Workflow:
     """create → 3 branches → complete. ``around`` makes something else of each body."""
     onboard = Workflow("onboard")
     onboard.step(around(create), name="create")
     with onboard.parallel(name="set_up"):
-        for body in (send_email, update_crm, set_up_billing):
+        for body in BRANCHES:
             onboard.step(around(body), name=body.__name__)
     onboard.step(around(complete), name="complete")
     return onboard
@@ -55,7 +59,7 @@ def onboard_workflow(around: Callable[[Body], Body] = lambda body: body) -> Work
 def onboard_bare(around: Callable[[Body], Body] = lambda body: body) -> Callable[[], Awaitable[Context]]:
     """The same on Trio alone: one task (the caller's) and a nursery for the branches."""
     first, last = around(create), around(complete)
-    branches = [(body.__name__, around(body)) for body in (send_email, update_crm, set_up_billing)]
+    branches = [(body.__name__, around(body)) for body in BRANCHES]
 
     async def onboard() -> Context:
         ctx = await first(dict(INPUT))
