@@ -34,7 +34,7 @@ import trio
 from benchmarks.measuring import Round, Session
 from benchmarks.workloads import BRANCHES, CHAIN, INPUT, Body, Context, complete, create
 from benchmarks.workloads import link as chain_link
-from durable_trio._engine.committer import _LANDED, _landing
+from durable_trio._engine.committer import LANDED, _landing
 
 Row = tuple[bytes, bytes]
 
@@ -110,7 +110,7 @@ class GroupCommit:
         reschedule = trio.lowlevel.reschedule
         if failure is None:
             for task in waiters:
-                reschedule(task, _LANDED)
+                reschedule(task, LANDED)
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
