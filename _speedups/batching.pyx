@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, auto_pickle=False
 """From what was handed to the committer to what goes into a transaction; the writer thread's share of a step.
 
-``gather`` takes the committer's queue and makes one ``Write`` per run of it (gathering.pxi). ``check_writes``
-refuses a batch that no store could take; ``Changes`` checks it too, and sorts it into tables of keys and
-sealed values, as LMDB takes them (sealing.pxi).
+``gather`` takes the committer's queue and makes one ``Write`` per run of it, as the run's ``Ledger`` says
+(gathering.pxi). ``check_writes`` refuses a batch that no store could take; ``Changes`` checks it too, and
+sorts it into tables of keys and sealed values, as LMDB takes them (sealing.pxi).
 
 The writer thread shares the GIL with the Trio thread, so whatever it computes, a step waits for. What is here
 is therefore written for few instructions, and knows nothing but keys, numbers and bytes. It holds the
@@ -37,6 +37,7 @@ __all__ = [
     "Answer",
     "Changes",
     "Entry",
+    "Ledger",
     "Write",
     "array_header",
     "check_key",

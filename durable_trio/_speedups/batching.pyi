@@ -4,12 +4,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "MAX_WORKFLOW",
     "RUN_KEY_LENGTH",
     "Answer",
     "Changes",
     "Entry",
+    "Ledger",
     "Write",
     "array_header",
     "check_key",
@@ -90,11 +93,21 @@ class Changes:
     @property
     def moves(self) -> dict[tuple[int, int], int]: ...
 
+@disjoint_base
+class Ledger:
+    key: bytes
+    workflow_number: int
+    seq: int
+    indexed: int | None
+    def __init__(
+        self, key: bytes, workflow_number: int, *, seq: int = 0, indexed: int | None = None
+    ) -> None: ...
+
 @final
 class Entry:
     def __init__(
         self,
-        run: Any,
+        run: Ledger,
         records: bytes | Sequence[bytes],
         status: int | None = None,
         header: bytes | None = None,

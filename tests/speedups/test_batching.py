@@ -193,6 +193,31 @@ def test_runs_are_held_as_long_as_what_is_returned():
     assert gone() is None
 
 
+@pytest.mark.parametrize("name", ["indexed", "workflow_number", "more"])
+def test_a_run_in_a_cycle_is_collected(name):
+    class Cyclic(Live):
+        __slots__ = ("more",)
+
+    run = Cyclic(LOW, 1)
+    setattr(run, name, [run])
+    gone = weakref.ref(run)
+    del run
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_ledger_without_a_number_is_refused():
+    ledger = Ledger(LOW, 1)
+    for value in ("1", None, 2**64):
+        with pytest.raises((TypeError, OverflowError)):
+            ledger.seq = value  # type: ignore[assignment]
+    assert (ledger.key, ledger.workflow_number, ledger.seq, ledger.indexed) == (LOW, 1, 0, None)
+    ledger.seq = -1
+    (write,), _, _ = gathered(Entry(ledger, b"\x01"))
+    with pytest.raises(InputError, match="row number -1 "):
+        Changes([write])
+
+
 # -- the tables ----------------------------------------------------------------------------------------
 
 
