@@ -147,7 +147,24 @@ def pack_array(items):
 
 cdef bytes array_of(items):
     cdef tuple parts = tuple(items)
-    return header_of(len(parts)) + b"".join(parts)
+    cdef bytes header = header_of(len(parts))
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(header)
+    cdef bytes whole
+    cdef char* place
+    for part in parts:
+        if not PyBytes_CheckExact(part):
+            return header + b"".join(parts)  # which takes what else holds bytes, and refuses the rest
+        length += PyBytes_GET_SIZE(part)
+    whole = PyBytes_FromStringAndSize(NULL, length)
+    place = put_bytes(PyBytes_AS_STRING(whole), header)
+    for part in parts:
+        place = put_bytes(place, <bytes>part)
+    return whole
+
+
+cdef inline char* put_bytes(char* place, bytes data) noexcept:
+    memcpy(place, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return place + PyBytes_GET_SIZE(data)
 
 
 def array_header(Py_ssize_t length):

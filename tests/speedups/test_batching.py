@@ -13,6 +13,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import patient
 
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._errors import InputError
@@ -33,6 +36,14 @@ from durable_trio._speedups.batching import (
 )
 
 LOW, HIGH = b"\x01" * 16, b"\xf0" * 16
+
+
+# Keys that differ late, or in their length only.
+beginnings = st.builds(
+    lambda start, end: start + end,
+    st.sampled_from([b"a" * 16, b"\0" * 15, b"\0" * 16]),
+    st.binary(max_size=3),
+)
 
 
 class Live(Ledger):
@@ -247,6 +258,39 @@ def test_each_table_is_sorted_and_sealed():
     # The order is that of the state's pairs on disk.
     assert list(changes.moves.items()) == [((0x0102, 3), 1), ((1, 4), 2), ((1, 2), -2)]
     assert changes.deletions == []
+
+
+@patient
+@given(st.lists(st.binary(min_size=1, max_size=40) | beginnings, unique=True))
+def test_tables_are_in_the_order_of_their_keys(keys):
+    runs = [zlib.crc32(key).to_bytes(16, "big" if key[0] & 1 else "little") for key in keys]
+    assume(len(set(runs)) == len(runs))
+    changes = Changes(
+        [
+            Write(run, b"header", alias, new=1, timer=len(alias), messages=[(2, b""), (1, b"")])
+            for run, alias in zip(runs, keys, strict=True)
+        ]
+    )
+    assert [key for key, _ in changes.aliases] == sorted(keys)
+    assert [key for key, _ in changes.runs] == sorted(runs)
+    assert dict(changes.aliases) == dict(sealed(key, run) for key, run in zip(keys, runs, strict=True))
+    for table in (changes.entered, changes.messages, changes.timers):
+        assert table == sorted(table)
+        assert len(set(table)) == len(table)
+    changes = Changes([Write(run, old=len(run) % 3, new=4, taken=[3, 1], old_timer=7) for run in runs])
+    for keys_only in (changes.left, changes.taken, changes.stopped):
+        assert keys_only == sorted(keys_only)
+    assert len(changes.taken) == 2 * len(runs)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 8, 9, 1000])
+@pytest.mark.parametrize("order", [1, -1, 7])
+def test_a_batch_of_any_length_is_sorted(count, order):
+    runs = [number.to_bytes(16, "big") for number in range(count)]
+    if order == 7:
+        runs.sort(key=lambda run: zlib.crc32(run))
+    batch = [Write(run, row=b"r") for run in runs[:: order if order < 0 else 1]]
+    assert [key for key, _ in Changes(batch).rows] == [run + bytes(4) for run in sorted(runs)]
 
 
 def test_deletions_are_in_no_table():
