@@ -1,8 +1,8 @@
 # Tables in the order of their keys. Part of batching.pyx.
 
-# A batch comes in the order in which its tasks ran, which is none. Python's own sort takes 150 instructions to
-# compare two pairs, as it looks for the first difference between tuples of any kind; here it is known to be
-# between keys, mostly between their first 16 bytes, and these are two numbers.
+# A batch comes in the order in which its tasks ran, which is none. Python's own sort takes 150 instructions
+# to compare two pairs, as it looks for the first difference between tuples of any kind; here it is known to
+# be between keys, mostly between their first 16 bytes, and these are two numbers.
 cdef struct Place:
     uint64_t high, low  # the first 16 bytes of the key, big-endian; behind its end, zeros
     PyObject* item  # borrowed from the list

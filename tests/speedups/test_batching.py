@@ -288,7 +288,7 @@ def test_tables_are_in_the_order_of_their_keys(keys):
 def test_a_batch_of_any_length_is_sorted(count, order):
     runs = [number.to_bytes(16, "big") for number in range(count)]
     if order == 7:
-        runs.sort(key=lambda run: zlib.crc32(run))
+        runs.sort(key=zlib.crc32)
     batch = [Write(run, row=b"r") for run in runs[:: order if order < 0 else 1]]
     assert [key for key, _ in Changes(batch).rows] == [run + bytes(4) for run in sorted(runs)]
 
