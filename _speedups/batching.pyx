@@ -7,8 +7,9 @@ sorts it into tables of keys and sealed values, as LMDB takes them (sealing.pxi,
 
 The writer thread shares the GIL with the Trio thread, so whatever it computes, a step waits for. What is here
 is therefore written for few instructions, and knows nothing but keys, numbers and bytes. It holds the
-GIL throughout, but for zlib's checksum of long payloads. It trusts no value: the attributes of a Write are
-changed from outside, so each key is measured and each number converted where it is packed, checked or not.
+GIL throughout, but for zlib's checksum of long payloads, and while ``identity_of`` waits for the file system.
+It trusts no value: the attributes of a Write are changed from outside, so each key is measured and each
+number converted where it is packed, checked or not.
 """
 
 cimport cython
@@ -19,7 +20,7 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.dict cimport PyDict_GetItemWithError
-from cpython.exc cimport PyErr_Clear, PyErr_Occurred
+from cpython.exc cimport PyErr_Clear, PyErr_Occurred, PyErr_SetFromErrno
 from cpython.list cimport PyList_GET_ITEM, PyList_SET_ITEM
 from cpython.long cimport PyLong_Check
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -27,6 +28,7 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
+from posix.stat cimport stat, struct_stat
 
 from zlib import crc32
 
@@ -49,6 +51,7 @@ __all__ = [
     "check_writes",
     "fits",
     "gather",
+    "identity_of",
     "index_key",
     "pack_array",
     "seal",
@@ -375,3 +378,19 @@ cdef class Changes:
 
 
 include "gathering.pxi"
+
+
+def identity_of(bytes path not None):
+    """Device and inode of a file; ``os.stat``, which tells more, takes ten times as many instructions.
+
+    Raises:
+        OSError: it cannot be found.
+    """
+    cdef const char* name = path
+    cdef struct_stat found
+    cdef int failed
+    with nogil:
+        failed = stat(name, &found)
+    if failed:
+        PyErr_SetFromErrno(OSError)
+    return found.st_dev, found.st_ino

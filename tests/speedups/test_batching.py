@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import os
 import struct
 import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +31,7 @@ from durable_trio._speedups.batching import (
     check_writes,
     fits,
     gather,
+    identity_of,
     index_key,
     pack_array,
     seal,
@@ -420,6 +424,23 @@ def test_keys_of_another_length_are_refused():
     for run in (b"", b"short", b"x" * 17):
         with pytest.raises(ValueError, match="run key"):
             timer_key(1, run)
+
+
+def test_a_file_is_told_from_another_as_by_stat(tmp_path):
+    for name in ("a", "\u00e4\udcff"):  # the second one is no UTF-8
+        path = tmp_path / name
+        with pytest.raises(FileNotFoundError) as caught:
+            identity_of(os.fsencode(path))
+        assert caught.value.strerror == os.strerror(errno.ENOENT)
+        path.touch()
+        found = path.stat()
+        assert identity_of(os.fsencode(path)) == (found.st_dev, found.st_ino)
+    found = Path("/dev/null").stat()
+    assert identity_of(b"/dev/null") == (found.st_dev, found.st_ino)
+    with pytest.raises(NotADirectoryError):
+        identity_of(os.fsencode(path / "in it"))
+    with pytest.raises(TypeError):
+        identity_of(str(path))  # type: ignore[arg-type]
 
 
 def test_a_queue_that_shrinks_ends_with_its_error():
