@@ -1,6 +1,23 @@
 # From the committer's queue to one Write per run. Part of batching.pyx.
 
 
+cdef class Ledger:
+    """What the committer keeps of a run: where its journal ends and how the index has it.
+
+    ``seq`` and ``indexed`` belong to the writer; the rest does not change. ``seq`` is less than 0 while it is
+    not known.
+    """
+
+    cdef public object key, workflow_number, indexed
+    cdef public long long seq
+
+    def __init__(self, key, workflow_number, *, long long seq=0, indexed=None):
+        self.key = key
+        self.workflow_number = workflow_number
+        self.seq = seq
+        self.indexed = indexed
+
+
 @cython.final
 @cython.freelist(256)
 @cython.no_gc  # thousands are in the queue at a time, and nothing that one holds holds it
@@ -68,12 +85,12 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
 
 cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
     cdef Entry first
-    key = new.run.key
-    found = groups.get(key)
-    if found is None:
-        groups[key] = new
-        return 0
-    first = <Entry>found
+    cdef Py_ssize_t known = len(groups)
+    if not isinstance(new.run, Ledger):
+        raise TypeError(f"what happened to a run comes with its Ledger, not with a {type(new.run).__name__}")
+    first = <Entry>groups.setdefault((<Ledger>new.run).key, new)
+    if len(groups) > known:
+        return 0  # it is the first of its run
     if first.joined is None:
         first.joined = [first.records] if PyBytes_CheckExact(first.records) else list(first.records)
     if PyBytes_CheckExact(new.records):
@@ -93,7 +110,7 @@ cdef int join(dict groups, Entry new, type stand_in, merge_posts) except -1:
 cdef Write write_of(bytes key, Entry group):
     """The Write of all that happened to a run; its ledger moves on."""
     cdef Write write = Write.__new__(Write)
-    run = group.run
+    cdef Ledger run = <Ledger>group.run  # ``join`` has looked
     write.run = key
     write.header = group.header
     write.alias = group.alias
@@ -105,7 +122,7 @@ cdef Write write_of(bytes key, Entry group):
         write.seq = 0
     else:
         write.seq = run.seq
-        run.seq = write.seq + 1
+        run.seq += 1
     if group.status is not None:
         run.indexed = group.status
     if group.post is None:
@@ -119,7 +136,7 @@ cdef bytes row_of(Entry group):
     """The journal row; None if there is no record."""
     records = group.records if group.joined is None else group.joined
     if PyBytes_CheckExact(records):
-        return b"\x91" + <bytes>records
+        return behind(b"\x91", 1, <bytes>records)
     return array_of(records) if records else None
 
 
@@ -130,7 +147,24 @@ def pack_array(items):
 
 cdef bytes array_of(items):
     cdef tuple parts = tuple(items)
-    return header_of(len(parts)) + b"".join(parts)
+    cdef bytes header = header_of(len(parts))
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(header)
+    cdef bytes whole
+    cdef char* place
+    for part in parts:
+        if not PyBytes_CheckExact(part):
+            return header + b"".join(parts)  # which takes what else holds bytes, and refuses the rest
+        length += PyBytes_GET_SIZE(part)
+    whole = PyBytes_FromStringAndSize(NULL, length)
+    place = put_bytes(PyBytes_AS_STRING(whole), header)
+    for part in parts:
+        place = put_bytes(place, <bytes>part)
+    return whole
+
+
+cdef inline char* put_bytes(char* place, bytes data) noexcept:
+    memcpy(place, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+    return place + PyBytes_GET_SIZE(data)
 
 
 def array_header(Py_ssize_t length):

@@ -109,7 +109,16 @@ def timer_key(due, bytes run not None):
 cdef bytes number_and_header(uint64_t workflow, bytes header):
     cdef char number[2]
     put_number(number, workflow, 2)
-    return number[:2] + header
+    return behind(number, 2, header)
+
+
+cdef bytes behind(const char* start, Py_ssize_t width, bytes rest):
+    """A few bytes, and what comes behind them."""
+    cdef bytes whole = PyBytes_FromStringAndSize(NULL, width + PyBytes_GET_SIZE(rest))
+    cdef char* place = PyBytes_AS_STRING(whole)
+    memcpy(place, start, width)
+    memcpy(place + width, PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+    return whole
 
 
 cdef bytes number_and_run(uint64_t number, int width, bytes run):

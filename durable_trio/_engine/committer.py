@@ -29,27 +29,14 @@ import trio
 
 from durable_trio._engine._failpoints import failpoint
 from durable_trio._errors import StoreError
-from durable_trio._speedups.batching import Entry, gather
+from durable_trio._speedups.batching import Entry, Ledger, gather
 from durable_trio._store.base import Answer, Store, Write
+
+__all__ = ["Committer", "Ledger", "Post"]
 
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
 # the next, and only after that is it known that nobody is about to wait.
 _TICKS = 3
-
-
-class Ledger:
-    """What the committer keeps of a run: where its journal ends and how the index has it.
-
-    ``seq`` and ``indexed`` belong to the writer; the rest does not change.
-    """
-
-    __slots__ = ("indexed", "key", "seq", "workflow_number")
-
-    def __init__(self, key: bytes, workflow_number: int, *, seq: int = 0, indexed: int | None = None) -> None:
-        self.key = key
-        self.workflow_number = workflow_number
-        self.seq = seq
-        self.indexed = indexed
 
 
 class Post(NamedTuple):

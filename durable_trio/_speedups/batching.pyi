@@ -4,18 +4,22 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, final
 
+from typing_extensions import disjoint_base
+
 __all__ = [
     "MAX_WORKFLOW",
     "RUN_KEY_LENGTH",
     "Answer",
     "Changes",
     "Entry",
+    "Ledger",
     "Write",
     "array_header",
     "check_key",
     "check_writes",
     "fits",
     "gather",
+    "identity_of",
     "index_key",
     "pack_array",
     "seal",
@@ -90,11 +94,21 @@ class Changes:
     @property
     def moves(self) -> dict[tuple[int, int], int]: ...
 
+@disjoint_base
+class Ledger:
+    key: bytes
+    workflow_number: int
+    seq: int
+    indexed: int | None
+    def __init__(
+        self, key: bytes, workflow_number: int, *, seq: int = 0, indexed: int | None = None
+    ) -> None: ...
+
 @final
 class Entry:
     def __init__(
         self,
-        run: Any,
+        run: Ledger,
         records: bytes | Sequence[bytes],
         status: int | None = None,
         header: bytes | None = None,
@@ -105,6 +119,7 @@ class Entry:
 def gather(
     queue: deque[Any], waiters: list[Any], stand_in: type, merge_posts: Callable[[Any, Any], Any]
 ) -> tuple[list[Write], list[Answer], dict[bytes, Entry]]: ...
+def identity_of(path: bytes) -> tuple[int, int]: ...
 def array_header(length: int) -> bytes: ...
 def pack_array(items: Iterable[bytes]) -> bytes: ...
 def check_writes(writes: Iterable[Write]) -> None: ...

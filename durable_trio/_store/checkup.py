@@ -110,7 +110,7 @@ def check_counts(txn: Transaction, tables: Tables) -> list[str]:
     """Whether the stored counts are those of the index."""
     with txn.cursor(tables.statuses) as cursor:
         counted = Counter(_index(key)[:2] for key in cursor.iternext(values=False))
-    _, kept = read_state(txn, tables)
+    kept = Counter(read_state(txn, tables)[1])
     return [
         f"there are {counted[pair]} runs of workflow number {pair[0]} with status {pair[1]}, and the count "
         f"says {kept[pair]} (table 'meta')"

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import lmdb
 
 from durable_trio._errors import StoreCorrupt, StoreError
+from durable_trio._speedups.batching import identity_of
 from durable_trio._store import identity
 from durable_trio._store.failures import again, explain
 from durable_trio._store.gate import Gate
@@ -139,22 +140,19 @@ class Environment:
             StoreError: yes; names the file.
         """
         writer = self.writer
-        for path, expected in (
-            *self._files,
-            *([(os.fspath(writer.path), writer.identity)] if writer else ()),
-        ):
+        for path, expected in self._files if writer is None else (*self._files, writer.file):
             try:
-                found = os.stat(path)  # noqa: PTH116 - three of these before each commit: Path.stat takes twice as long
+                found = identity_of(path)
             except OSError as error:
                 raise StoreError(
-                    f"{path} cannot be found any more ({error.strerror}): it was removed, moved or unmounted "
-                    "while the database was open; nothing was written. Stop this process, put the file back, "
-                    "and start again"
+                    f"{os.fsdecode(path)} cannot be found any more ({error.strerror}): it was removed, moved "
+                    "or unmounted while the database was open; nothing was written. Stop this process, put "
+                    "the file back, and start again"
                 ) from None
-            if (found.st_dev, found.st_ino) != expected:
+            if found != expected:
                 raise StoreError(
-                    f"{path} was replaced by another file while the database was open; nothing was written. "
-                    "Stop this process, put the right file in place, and start again"
+                    f"{os.fsdecode(path)} was replaced by another file while the database was open; nothing "
+                    "was written. Stop this process, put the right file in place, and start again"
                 )
 
     def read(self, query: Callable[..., T], *arguments: object) -> T:
@@ -358,12 +356,12 @@ def open_lmdb_environment(directory: Path, *, readonly: bool, map_size: int) -> 
         raise StoreError(f"cannot open {directory}: {error.strerror}") from error
 
 
-def _identities(directory: Path, data_file: FileIdentity) -> list[tuple[str, FileIdentity]]:
+def _identities(directory: Path, data_file: FileIdentity) -> list[tuple[bytes, FileIdentity]]:
     """Path and identity of LMDB's files, as they are now."""
     identities = []
     for name in (identity.DATA, identity.LOCK):
         found = (directory / name).stat()
-        identities.append((os.fspath(directory / name), (found.st_dev, found.st_ino)))
+        identities.append((os.fsencode(directory / name), (found.st_dev, found.st_ino)))
     if identities[0][1] != data_file:
         raise StoreError(f"{directory / identity.DATA} was replaced while it was being opened; try again")
     return identities

@@ -312,7 +312,7 @@ class LmdbStore(Store):
         return self._read(queries.timers, after, limit)
 
     def counts(self) -> dict[tuple[int, int], int]:
-        return dict(self._read(read_state)[1])
+        return self._read(read_state)[1]
 
     def workflow_names(self) -> dict[int, str]:
         return {number: name.decode() for name, number in self._read(queries.workflows).items()}

@@ -58,6 +58,7 @@ class WriterLock:
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _flock.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
         self.identity = self._identity()
+        self.file = os.fsencode(self.path), self.identity  # for whoever looks whether it is still there
         _held.add(self.identity)
         # The name is only shown; a full disk must not keep anybody from opening a database to make room.
         with contextlib.suppress(OSError):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
+import os
 import struct
 import weakref
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from strategies import patient
 
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._errors import InputError
@@ -25,6 +31,7 @@ from durable_trio._speedups.batching import (
     check_writes,
     fits,
     gather,
+    identity_of,
     index_key,
     pack_array,
     seal,
@@ -33,6 +40,14 @@ from durable_trio._speedups.batching import (
 )
 
 LOW, HIGH = b"\x01" * 16, b"\xf0" * 16
+
+
+# Keys that differ late, or in their length only.
+beginnings = st.builds(
+    lambda start, end: start + end,
+    st.sampled_from([b"a" * 16, b"\0" * 15, b"\0" * 16]),
+    st.binary(max_size=3),
+)
 
 
 class Live(Ledger):
@@ -193,6 +208,31 @@ def test_runs_are_held_as_long_as_what_is_returned():
     assert gone() is None
 
 
+@pytest.mark.parametrize("name", ["indexed", "workflow_number", "more"])
+def test_a_run_in_a_cycle_is_collected(name):
+    class Cyclic(Live):
+        __slots__ = ("more",)
+
+    run = Cyclic(LOW, 1)
+    setattr(run, name, [run])
+    gone = weakref.ref(run)
+    del run
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_ledger_without_a_number_is_refused():
+    ledger = Ledger(LOW, 1)
+    for value in ("1", None, 2**64):
+        with pytest.raises((TypeError, OverflowError)):
+            ledger.seq = value  # type: ignore[assignment]
+    assert (ledger.key, ledger.workflow_number, ledger.seq, ledger.indexed) == (LOW, 1, 0, None)
+    ledger.seq = -1
+    (write,), _, _ = gathered(Entry(ledger, b"\x01"))
+    with pytest.raises(InputError, match="row number -1 "):
+        Changes([write])
+
+
 # -- the tables ----------------------------------------------------------------------------------------
 
 
@@ -222,6 +262,39 @@ def test_each_table_is_sorted_and_sealed():
     # The order is that of the state's pairs on disk.
     assert list(changes.moves.items()) == [((0x0102, 3), 1), ((1, 4), 2), ((1, 2), -2)]
     assert changes.deletions == []
+
+
+@patient
+@given(st.lists(st.binary(min_size=1, max_size=40) | beginnings, unique=True))
+def test_tables_are_in_the_order_of_their_keys(keys):
+    runs = [zlib.crc32(key).to_bytes(16, "big" if key[0] & 1 else "little") for key in keys]
+    assume(len(set(runs)) == len(runs))
+    changes = Changes(
+        [
+            Write(run, b"header", alias, new=1, timer=len(alias), messages=[(2, b""), (1, b"")])
+            for run, alias in zip(runs, keys, strict=True)
+        ]
+    )
+    assert [key for key, _ in changes.aliases] == sorted(keys)
+    assert [key for key, _ in changes.runs] == sorted(runs)
+    assert dict(changes.aliases) == dict(sealed(key, run) for key, run in zip(keys, runs, strict=True))
+    for table in (changes.entered, changes.messages, changes.timers):
+        assert table == sorted(table)
+        assert len(set(table)) == len(table)
+    changes = Changes([Write(run, old=len(run) % 3, new=4, taken=[3, 1], old_timer=7) for run in runs])
+    for keys_only in (changes.left, changes.taken, changes.stopped):
+        assert keys_only == sorted(keys_only)
+    assert len(changes.taken) == 2 * len(runs)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 8, 9, 1000])
+@pytest.mark.parametrize("order", [1, -1, 7])
+def test_a_batch_of_any_length_is_sorted(count, order):
+    runs = [number.to_bytes(16, "big") for number in range(count)]
+    if order == 7:
+        runs.sort(key=zlib.crc32)
+    batch = [Write(run, row=b"r") for run in runs[:: order if order < 0 else 1]]
+    assert [key for key, _ in Changes(batch).rows] == [run + bytes(4) for run in sorted(runs)]
 
 
 def test_deletions_are_in_no_table():
@@ -351,6 +424,23 @@ def test_keys_of_another_length_are_refused():
     for run in (b"", b"short", b"x" * 17):
         with pytest.raises(ValueError, match="run key"):
             timer_key(1, run)
+
+
+def test_a_file_is_told_from_another_as_by_stat(tmp_path):
+    for name in ("a", "\u00e4\udcff"):  # the second one is no UTF-8
+        path = tmp_path / name
+        with pytest.raises(FileNotFoundError) as caught:
+            identity_of(os.fsencode(path))
+        assert caught.value.strerror == os.strerror(errno.ENOENT)
+        path.touch()
+        found = path.stat()
+        assert identity_of(os.fsencode(path)) == (found.st_dev, found.st_ino)
+    found = Path("/dev/null").stat()
+    assert identity_of(b"/dev/null") == (found.st_dev, found.st_ino)
+    with pytest.raises(NotADirectoryError):
+        identity_of(os.fsencode(path / "in it"))
+    with pytest.raises(TypeError):
+        identity_of(str(path))  # type: ignore[arg-type]
 
 
 def test_a_queue_that_shrinks_ends_with_its_error():
