@@ -111,10 +111,10 @@ class Journal:
         done, attempts, waiting = self.done, self.attempts, self.waiting
         for record in records:
             if type(record) is Done and not attempts and not waiting:
-                # Most of what is recorded is this; the same as below, without a call for it.
+                # As ``add``, without a call for each: most of what is recorded is this.
                 done[record.path, record.visit] = record
                 at = record.started + record.duration
-                if at > self.updated:
+                if at > self.updated:  # noqa: PLR1730 - a call is what is saved here
                     self.updated = at
             else:
                 self.add(record)
