@@ -32,7 +32,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
     visits: dict[int, int] = {}
     steps = 0
     index = 0
-    if run.journal is not None:
+    if run.journal is not None and not run.halted:
         index, base = passed_over(run, run.journal)
         visits = dict.fromkeys(range(index), 1)
         steps = index
