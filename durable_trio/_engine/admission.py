@@ -8,11 +8,54 @@ they hold results, and perhaps things outside, half done.
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from durable_trio._engine.run import RunState
 
-_Key = tuple[bool, int, int]  # (has not begun, -priority, arrival): the smallest goes first
+_Rank = tuple[bool, int]  # (has not begun, -priority): the smallest goes first
+
+
+class _Queue:
+    """The runs of one queue, those of one rank in the order of their arrival.
+
+    Very many may wait here: a run has no object of its own for that, which the garbage collector would visit.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[_Rank, deque[RunState]] = {}
+        self._ranks: list[_Rank] = []  # a heap
+
+    def __bool__(self) -> bool:
+        return bool(self._ranks)
+
+    def push(self, run: RunState) -> None:
+        rank = (not run.begun, -run.header.priority)
+        runs = self._runs.get(rank)
+        if runs is None:
+            runs = self._runs[rank] = deque()
+            heapq.heappush(self._ranks, rank)
+        runs.append(run)
+
+    def pop(self) -> RunState:
+        rank = self._ranks[0]
+        runs = self._runs[rank]
+        run = runs.popleft()
+        if not runs:
+            del self._runs[rank]
+            heapq.heappop(self._ranks)
+        return run
+
+    def remove(self, run: RunState) -> bool:
+        """Whether it was there."""
+        for rank, runs in self._runs.items():
+            if run in runs:
+                runs.remove(run)
+                if not runs:
+                    del self._runs[rank]
+                    self._ranks.remove(rank)
+                    heapq.heapify(self._ranks)
+                return True
+        return False
 
 
 class Admission:
@@ -24,8 +67,7 @@ class Admission:
 
     def __init__(self, max_running: int) -> None:
         self._free = max_running
-        self._queues: OrderedDict[str, list[tuple[_Key, RunState]]] = OrderedDict()
-        self._arrivals = 0
+        self._queues: OrderedDict[str, _Queue] = OrderedDict()
         self.queued = 0  # how many wait
 
     def enter(self, run: RunState, *, anyway: bool = False) -> bool:
@@ -49,11 +91,11 @@ class Admission:
     def next(self) -> RunState | None:
         """Take the run whose turn it is, and give it a place; None if there is no place or no run."""
         while self._free > 0 and self._queues:
-            name, heap = self._queues.popitem(last=False)
-            _, run = heapq.heappop(heap)
+            name, queue = self._queues.popitem(last=False)
+            run = queue.pop()
             self.queued -= 1
-            if heap:
-                self._queues[name] = heap  # to the end: it is the other queues' turn
+            if queue:
+                self._queues[name] = queue  # to the end: it is the other queues' turn
             if run.stopped:
                 continue  # cancelled while it waited
             self._free -= 1
@@ -62,18 +104,16 @@ class Admission:
 
     def discard(self, run: RunState) -> None:
         """Let the run wait for its turn no more, if it does."""
-        heap = self._queues.get(run.header.queue, [])
-        self.queued -= len(heap)
-        heap[:] = [entry for entry in heap if entry[1] is not run]
-        self.queued += len(heap)
-        heapq.heapify(heap)
-        if not heap:
-            self._queues.pop(run.header.queue, None)
+        queue = self._queues.get(run.header.queue)
+        if queue is not None and queue.remove(run):
+            self.queued -= 1
+            if not queue:
+                del self._queues[run.header.queue]
 
     def queue(self, run: RunState) -> None:
         """Let the run wait for ``next``."""
-        self._arrivals += 1
         self.queued += 1
-        header = run.header
-        key = (not run.begun, -header.priority, self._arrivals)
-        heapq.heappush(self._queues.setdefault(header.queue, []), (key, run))
+        queue = self._queues.get(run.header.queue)
+        if queue is None:
+            queue = self._queues[run.header.queue] = _Queue()
+        queue.push(run)

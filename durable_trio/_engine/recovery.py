@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,7 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.ending import end
 from durable_trio._engine.mailbox import Letter
-from durable_trio._engine.run import Ending, RunState, milliseconds
+from durable_trio._engine.run import Ending, Kept, RunState, milliseconds
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.journal import Journal
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
+_NO_CHILDREN: frozenset[str] = frozenset()
 SMALL = 4096  # bytes of a journal and a mailbox that are read ahead of a run's turn
 _MOST_KEPT = 10_000  # runs whose turn is still to come, and of which that is kept: 40 MB at the most
 # Runs that wait stay where they are: a timer or a message wakes them.
@@ -251,8 +253,10 @@ def _timer_ahead(run: RunState, journal: Journal) -> int | None:
     """The timer that is in the index if the run was parked, was woken by something else, and nothing here
     knew of its timer; None if that is over, or there was none.
     """
-    now = run.engine.now()
     at = run.header.at
+    if at is None and run.deadline is None and not journal.waiting:
+        return None  # as most of the runs that are taken up
+    now = run.engine.now()
     if at is not None and at > now:
         return milliseconds(at)
     dues = [wait.due for wait in journal.open_waits() if wait.due is not None]
@@ -262,13 +266,17 @@ def _timer_ahead(run: RunState, journal: Journal) -> int | None:
     return milliseconds(due) if due > now else None
 
 
-def kept(stored: Stored, waiting: int) -> Stored | None:
+def kept(stored: Stored, waiting: int) -> Kept | None:
     """What was read of a run ahead of its turn, if it was all, and not too many others wait for theirs."""
-    return None if stored.messages is None or waiting >= _MOST_KEPT else stored
+    if stored.messages is None or waiting >= _MOST_KEPT:
+        return None
+    # Of a tuple that holds only bytes, the garbage collector takes no notice; of lists, thousands would cost
+    # more at each of its passes than all that is read here.
+    return tuple(stored.rows), tuple(stored.messages)
 
 
 def go_on_from(
-    engine: Engine, run: RunState, journal: Journal, messages: list[tuple[int, bytes]] | None = None
+    engine: Engine, run: RunState, journal: Journal, messages: Sequence[tuple[int, bytes]] | None = None
 ) -> None:
     """Give a run its journal, and its mailbox, which is read if it is not given."""
     for number, data in engine.store.messages(run.key) if messages is None else messages:
@@ -276,7 +284,7 @@ def go_on_from(
         run.mailbox.add(message.kind, message.name, Letter(number, message.payload))
     run.journal = journal
     run.restart_deadline(journal.retried)
-    run.children = frozenset(journal.children.values())
+    run.children = frozenset(journal.children.values()) if journal.children else _NO_CHILDREN
     run.superseded = journal.superseded
     if journal.unheard:
         run.mailbox.unheard |= journal.unheard
@@ -289,14 +297,21 @@ def go_on_from(
             run.mailbox.waiting.update(inside)
 
 
+def _load(engine: Engine, run: RunState) -> tuple[Sequence[bytes], None]:
+    """The journal of a run that was not read ahead of its turn; the mailbox is read by itself."""
+    stored = engine.store.load(run.key)
+    assert stored is not None
+    return stored.rows, None
+
+
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
-        stored, run.kept = run.kept or engine.store.load(run.key), None
-        assert stored is not None
-        run.seq = len(stored.rows)
-        journal = Journal(engine.codec.decode_rows(stored.rows))
-        go_on_from(engine, run, journal, stored.messages)
+        rows, messages = run.kept or _load(engine, run)
+        run.kept = None
+        run.seq = len(rows)
+        journal = Journal(engine.codec.decode_rows(rows))
+        go_on_from(engine, run, journal, messages)
         if run.timer is None:
             run.timer = _timer_ahead(run, journal)
         if ARMED:

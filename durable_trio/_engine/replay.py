@@ -7,8 +7,33 @@ from typing import Any
 from durable_trio._definition.nodes import MapNode, Node, ParallelNode
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._snapshot.journal import Journal
-from durable_trio._snapshot.records import ERROR, OK, STEP, TIMED_OUT, Done
+from durable_trio._snapshot.records import DELTA, ERROR, OK, STEP, TIMED_OUT, Done
 from durable_trio._snapshot.view import NO_CONTEXT, data_of
+from durable_trio._speedups.context import apply_delta
+
+
+def passed_over(run: RunState, journal: Journal) -> tuple[int, dict[str, Any]]:
+    """How many nodes at the head of the plan ended as most do, and the context that the last of them left.
+
+    As most do: well, on the first visit, and after them the next node comes. ``replayed`` says the same of
+    them, one by one; the plan's last node is left to it in any case, as the run ends with that.
+    """
+    base = run.input
+    if journal.superseded:
+        return 0, base
+    plan = run.plan
+    recorded = journal.done.get
+    passed = 0
+    for node in plan.nodes[: min(len(plan.nodes) - 1, plan.max_visits)]:
+        done = recorded((node.path, 1))
+        if done is None or done.status != OK or done.next is not None:
+            break
+        if done.form == DELTA:
+            base = apply_delta(base, done.data, done.removed, False)
+        else:
+            base = data_of(journal, done, base)
+        passed += 1
+    return passed, base
 
 
 def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Outcome | None:

@@ -21,9 +21,9 @@ from durable_trio._snapshot.records import Header
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
-    from durable_trio._store.base import Stored
 
 
+Kept = tuple[tuple[bytes, ...], tuple[tuple[int, bytes], ...]]  # the rows and the messages of a run
 _NO_CHILDREN: frozenset[str] = frozenset()
 NO_SCOPES: set[StepScope] = set()  # of all runs without a task; nothing is ever added to it
 _NO_VISITS: frozenset[tuple[str, int]] = frozenset()
@@ -119,7 +119,7 @@ class RunState(Ledger):
         self.journal: Journal | None = None  # what was recorded before this process took the run up
         # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which
         # drops this.
-        self.kept: Stored | None = None
+        self.kept: Kept | None = None
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None

@@ -14,7 +14,7 @@ from durable_trio._engine.body import Place
 from durable_trio._engine.children import abandon
 from durable_trio._engine.dispatch import run_node
 from durable_trio._engine.ending import end, give_up
-from durable_trio._engine.replay import replayed
+from durable_trio._engine.replay import passed_over, replayed
 from durable_trio._engine.run import Ending, Outcome, RunState
 from durable_trio._snapshot.journal import visit_from
 from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done
@@ -33,7 +33,11 @@ async def walk(run: RunState, scope: StepScope) -> None:
     visits: dict[int, int] = {}
     steps = 0
     index = 0
-    while not (run.stopped or (run.deadline is not None and run.expired)):  # as run.halted
+    if run.journal is not None and not run.halted:
+        index, base = passed_over(run, run.journal)
+        visits = dict.fromkeys(range(index), 1)
+        steps = index
+    while not run.halted:
         node = nodes[index]
         outcome = None
         fresh = True

@@ -15,6 +15,7 @@ A plain context costs what msgspec costs, plus a microsecond (``benchmarks/bench
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 from msgspec.msgpack import Decoder, Encoder
@@ -91,7 +92,12 @@ class Codec:
 
     def decode_rows(self, rows: Iterable[bytes]) -> list[Record]:
         """Decode a run's journal rows, in order; the errors are those of ``decode_row``."""
-        return [record for row in rows for record in self.decode_row(row)]
+        try:
+            return list(chain.from_iterable(map(self._rows, rows)))
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _corrupt(error, "journal row") from error
 
     def decode_message(self, data: bytes) -> Message:
         """Decode a message of a mailbox; the errors are those of ``decode_row``."""

@@ -105,11 +105,19 @@ class Journal:
         self.unheard: AbstractSet[Visit] = _NONE
         self.superseded: AbstractSet[Visit] = _NONE
         self.forked_from: str | None = None
-        self.taken_over: frozenset[Visit] = frozenset()
+        self.taken_over: frozenset[Visit] = _NONE
         self.paused = False
         self.updated = 0.0
+        done, attempts, waiting = self.done, self.attempts, self.waiting
         for record in records:
-            self.add(record)
+            if type(record) is Done and not attempts and not waiting:
+                # As ``add``, without a call for each: most of what is recorded is this.
+                done[record.path, record.visit] = record
+                at = record.started + record.duration
+                if at > self.updated:  # noqa: PLR1730 - a call is what is saved here
+                    self.updated = at
+            else:
+                self.add(record)
 
     def add(self, record: Record) -> None:
         """Take account of what happened next."""

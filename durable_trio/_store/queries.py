@@ -18,7 +18,7 @@ import lmdb
 from durable_trio._errors import StoreCorrupt
 from durable_trio._store.base import Stored
 from durable_trio._store.environment import Tables, Transaction
-from durable_trio._store.seal import describe, fits, unseal
+from durable_trio._store.seal import damaged, describe, fits, unseal, unsealed
 
 Cursor: TypeAlias = "lmdb.Cursor[bytes]"
 Found: TypeAlias = tuple[bytes, int, int]  # run, workflow, status
@@ -274,22 +274,25 @@ def _messages(cursor: Cursor, run: bytes, size: float = inf) -> list[tuple[int, 
 def _rows(cursor: Cursor, run: bytes, size: float = inf) -> list[bytes] | None:
     """A run's journal; None if it has more bytes than ``size``."""
     rows: list[bytes] = []
-    expected, last = run + b"\0\0\0\0", b""
+    expected = run + b"\0\0\0\0"
     if cursor.set_range(expected):
         for key, sealed in cursor:
             if key != expected:
                 if key.startswith(run):
                     raise StoreCorrupt(f"{describe('journal', expected)} is missing")
-                if last and key > expected and fits(key, sealed):
+                if rows and key > expected and fits(key, sealed):
                     return rows  # a sound row on either side, with nothing in between: there are no more
                 break
-            row = unseal("journal", key, sealed)
+            row = unsealed(key, sealed)  # and not ``unseal``: so many are read when a database is opened
+            if row is None:
+                raise damaged("journal", key)
             size -= len(row)
             if size < 0:
                 return None
             rows.append(row)
-            expected, last = run + len(rows).to_bytes(4), key
-    check_absent(cursor, "journal", expected, known=last)
+            expected = run + len(rows).to_bytes(4)
+    known = run + (len(rows) - 1).to_bytes(4) if rows else b""
+    check_absent(cursor, "journal", expected, known=known)
     return rows
 
 

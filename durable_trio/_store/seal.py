@@ -11,7 +11,7 @@ from __future__ import annotations
 from durable_trio._errors import StoreCorrupt
 from durable_trio._speedups.batching import fits, seal, unsealed
 
-__all__ = ["describe", "fits", "seal", "unseal"]
+__all__ = ["damaged", "describe", "fits", "seal", "unseal", "unsealed"]
 
 
 def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
@@ -22,12 +22,15 @@ def unseal(table: str, key: bytes, sealed: bytes) -> bytes:
     """
     payload = unsealed(key, sealed)
     if payload is None:
-        # A newer version of the library raises the version of the database, which is refused when it is
-        # opened: another version byte here is damage.
-        raise StoreCorrupt(
-            f"{describe(table, key)}: the checksum does not fit, the bytes were damaged on disk"
-        )
+        raise damaged(table, key)
     return payload
+
+
+def damaged(table: str, key: bytes) -> StoreCorrupt:
+    """What to raise where ``unsealed`` says None."""
+    # A newer version of the library raises the version of the database, which is refused when it is
+    # opened: another version byte here is damage.
+    return StoreCorrupt(f"{describe(table, key)}: the checksum does not fit, the bytes were damaged on disk")
 
 
 def describe(table: str, key: bytes) -> str:

@@ -1,0 +1,96 @@
+"""What is passed over before the walk begins: the same that the walk would find, node by node."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from durable_trio import Ok, StoreCorrupt, Workflow
+from durable_trio._definition.plan import compile_plan
+from durable_trio._engine.replay import passed_over, replayed
+from durable_trio._snapshot.journal import Journal
+from durable_trio._snapshot.records import (
+    DELTA,
+    ERROR,
+    FINISH,
+    OK,
+    PARALLEL,
+    REASON,
+    REPLACED,
+    RESULTS,
+    SAME,
+    STEP,
+    VALUE,
+    Done,
+    Rewound,
+)
+
+
+def node(path, form=SAME, data=None, *, kind=STEP, status=OK, visit=1, removed=None, to=None):
+    return Done(path, visit, kind, status, 1, 1.0, 0.5, form, data, removed, to)
+
+
+def plan_of(max_visits=100):
+    wf = Workflow("w", max_visits=max_visits)
+
+    async def body(ctx):
+        return ctx
+
+    wf.step(body, name="a")
+    wf.step(body, name="b")
+    with wf.parallel(name="p"):
+        wf.step(body, name="x")
+    wf.step(body, name="c")
+    wf.step(body, name="last")
+    return compile_plan(wf)
+
+
+A = node("a", DELTA, {"k": 1, "gone": 2})
+B = node("b", DELTA, {"new": 3}, removed=["gone"])
+X = node("p/x", VALUE, "x")
+P = node("p", RESULTS, [["x", "p/x"]], kind=PARALLEL)
+C = node("c", REPLACED, {"all": True})
+LAST = node("last")
+
+GIVEN = {"id": 1}
+WITH_B = {"id": 1, "k": 1, "new": 3}
+
+
+@pytest.mark.parametrize(
+    ("records", "passed", "context"),
+    [
+        ([], 0, GIVEN),
+        ([A], 1, {"id": 1, "k": 1, "gone": 2}),
+        ([A, B], 2, WITH_B),
+        ([node("a"), B], 2, {"id": 1, "new": 3}),
+        ([A, B, X], 2, WITH_B),
+        ([A, B, X, P], 3, {**WITH_B, "__results__": {"x": Ok("x")}}),
+        ([A, B, X, P, C], 4, {"all": True}),
+        ([A, B, X, P, C, LAST], 4, {"all": True}),
+        ([A, node("b", REASON, "bad", status=ERROR)], 1, {"id": 1, "k": 1, "gone": 2}),
+        ([A, node("b", to="c"), C], 1, {"id": 1, "k": 1, "gone": 2}),
+        ([A, node("b", to=FINISH)], 1, {"id": 1, "k": 1, "gone": 2}),
+        ([node("a", to="a"), node("a", visit=2)], 0, GIVEN),
+        ([A, B, Rewound("b", 1, 9.0)], 0, GIVEN),
+    ],
+)
+def test_the_nodes_that_are_passed_over_are_those_after_which_the_next_one_comes(records, passed, context):
+    run = SimpleNamespace(input=GIVEN, plan=plan_of(), journal=Journal(records))
+    assert passed_over(run, run.journal) == (passed, context)
+    base = GIVEN
+    for place in range(passed):
+        base = replayed(run, run.plan.nodes[place], base, 1).value
+    assert base == context
+    assert list(base) == list(context)
+
+
+def test_no_more_nodes_are_passed_over_than_a_run_may_visit():
+    run = SimpleNamespace(input=GIVEN, plan=plan_of(max_visits=1), journal=Journal([A, B]))
+    assert passed_over(run, run.journal)[0] == 1
+
+
+def test_a_block_without_the_record_of_a_branch_is_damage_here_too():
+    run = SimpleNamespace(input=GIVEN, plan=plan_of(), journal=Journal([A, B, P]))
+    with pytest.raises(StoreCorrupt, match="do not fit together"):
+        passed_over(run, run.journal)
