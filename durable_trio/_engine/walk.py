@@ -58,10 +58,7 @@ async def walk(run: RunState, scope: StepScope) -> None:
                 reason = _endless(max_visits, node.name)
                 give_up(run, Ending("failed", reason, {node.path: reason}), [])
                 return
-            visit = visits.get(index, 0) + 1
-            if run.superseded:
-                visit = visit_from(run.superseded, node.path, visit)
-            visits[index] = visit
+            visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
             if run.journal is not None:
                 outcome = replayed(run, node, base, visit)
                 fresh = outcome is None
