@@ -78,7 +78,7 @@ cdef class Stepper:
         record: given a run and a record, hands that over. What is to be awaited until it is on disk; or None
             if the task is queued to be woken then.
         sleep: the trap by which a task sleeps until it is woken.
-        landed: what it is woken with, unless it is an Outcome to be unwrapped.
+        awake: what it is woken with, unless it is an Outcome to be unwrapped.
         restore: forgets the context variables that a body has left in the task of the scope that it is given.
         otherwise: a coroutine function that makes an outcome of what is no plain success:
             ``(run, scope, node, base, place, ctx, value, error)``.
@@ -93,7 +93,7 @@ cdef class Stepper:
     """
 
     cdef readonly Concluder concluder
-    cdef object now, monotonic, wait_to_enter, uncancelled, record, sleep, landed, restore, otherwise, branch
+    cdef object now, monotonic, wait_to_enter, uncancelled, record, sleep, awake, restore, otherwise, branch
     cdef object failpoint
     cdef public Py_ssize_t bodies
     cdef public bint draining
@@ -108,7 +108,7 @@ cdef class Stepper:
         uncancelled,
         record,
         sleep,
-        landed,
+        awake,
         restore,
         otherwise,
         branch,
@@ -122,7 +122,7 @@ cdef class Stepper:
         self.uncancelled = uncancelled
         self.record = record
         self.sleep = sleep
-        self.landed = landed
+        self.awake = awake
         self.restore = restore
         self.otherwise = otherwise
         self.branch = branch
@@ -334,7 +334,7 @@ cdef class Stride:
             if self.state == ASLEEP:
                 if thrown is not None:
                     raise thrown
-                if sent is not self.stepper.landed:
+                if sent is not self.stepper.awake:
                     sent.unwrap()
                 if not self.has_come_to_step():
                     return self.over(None, has_ended)

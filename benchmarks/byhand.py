@@ -34,7 +34,7 @@ import trio
 from benchmarks.measuring import Round, Session
 from benchmarks.workloads import BRANCHES, CHAIN, INPUT, Body, Context, complete, create
 from benchmarks.workloads import link as chain_link
-from durable_trio._engine.committer import LANDED, _landing
+from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep
 
 Row = tuple[bytes, bytes]
 
@@ -98,7 +98,7 @@ class GroupCommit:
             raise self._failure
         self._waiters.append(trio.lowlevel.current_task())
         self._kick()
-        return _landing()
+        return asleep(SHIELDED)
 
     def _kick(self) -> None:
         # Only this thread unlocks and only the writer locks; if it is unlocked, the writer has yet to look.
@@ -110,7 +110,7 @@ class GroupCommit:
         reschedule = trio.lowlevel.reschedule
         if failure is None:
             for task in waiters:
-                reschedule(task, LANDED)
+                reschedule(task, AWAKE)
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure

@@ -18,9 +18,8 @@ nothing further is accepted, and what really reached the disk is decided by open
 from __future__ import annotations
 
 import threading
-import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ import outcome
 import trio
 
 from durable_trio._engine._failpoints import failpoint
+from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep
 from durable_trio._errors import StoreError
 from durable_trio._speedups.batching import Entry, Ledger, gather
 from durable_trio._store.base import Answer, Store, Write
@@ -152,11 +152,11 @@ class Committer:
             return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
         self._queue.append(trio.lowlevel.current_task())
         self.kick()
-        return _landing()
+        return asleep(SHIELDED)
 
     def record(self, run: Ledger, record: bytes) -> Awaitable[None] | None:
         """``put`` and ``durable`` in one, for the steps. None: the task is queued, and is to sleep now
-        (by yielding ``SLEEP``) until it is rescheduled with ``LANDED``, or with the error.
+        (by yielding ``SHIELDED``) until it is rescheduled with ``AWAKE``, or with the error.
         """
         if self._thread is None or self._failure is not None:
             self.put(run, record)
@@ -292,7 +292,7 @@ class Committer:
             task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
             for waiter in waiters:
                 if isinstance(waiter, task):
-                    reschedule(waiter, LANDED)
+                    reschedule(waiter, AWAKE)
                     continue
                 try:
                     waiter()
@@ -316,35 +316,3 @@ def _merged(first: Post, second: Post) -> Post:
     if timer is not None and timer == second.old_timer:
         timer = None  # it was set and dropped again
     return Post(first.messages + second.messages, first.taken + second.taken, timer, old_timer)
-
-
-def _not_abortable(_raise_cancel: Any) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.FAILED
-
-
-def _sleep_request() -> Any:
-    """What ``wait_task_rescheduled`` hands to Trio's scheduler. It can be handed over any number of times."""
-    waiting = trio.lowlevel.wait_task_rescheduled(_not_abortable)  # noqa: ASYNC105 - nobody waits here
-    request = waiting.send(None)
-    try:
-        waiting.send(outcome.Value(None))  # what the scheduler answers, and ``_landing`` takes
-    except StopIteration:
-        return request
-    raise RuntimeError(
-        f"trio {trio.__version__} puts tasks to sleep in a way that this version of durable-trio does not "
-        "know; update durable-trio, or install an older trio"
-    )
-
-
-SLEEP = _sleep_request()
-LANDED = outcome.Value(None)  # not unwrapped, which can be done once only
-
-
-@types.coroutine
-def _landing() -> Generator[Any, outcome.Outcome[None], None]:
-    """Sleep until rescheduled, as ``wait_task_rescheduled``, which makes four objects for it where this makes
-    one: every step waits here.
-    """
-    came = yield SLEEP
-    if came is not LANDED:
-        came.unwrap()

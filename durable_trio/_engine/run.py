@@ -15,6 +15,7 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.committer import Ledger, Post
 from durable_trio._engine.mailbox import Mailbox
+from durable_trio._engine.sleeping import AWAKE, CANCELLABLE, asleep
 from durable_trio._info import RunStatus
 from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Header
@@ -252,14 +253,14 @@ class RunState(Ledger):
             self.waiters.append(task)
         else:
             self.waiters = [task]
-        return trio.lowlevel.wait_task_rescheduled(_abort)  # noqa: ASYNC105 - the caller awaits it
+        return asleep(CANCELLABLE)
 
     def wake(self) -> None:
         """Tell those who wait to look again."""
         waiters, self.waiters = self.waiters, None
         for task in waiters or ():
             if task.custom_sleep_data is self:
-                trio.lowlevel.reschedule(task)
+                trio.lowlevel.reschedule(task, AWAKE)
 
     def recorded(self) -> Awaitable[None]:
         """Awaited, waits until what was put is on disk, if this run's durability asks for that.
@@ -297,7 +298,3 @@ class RunState(Ledger):
     def has_ended(self) -> None:
         """Its end is on disk."""
         self.engine.ended(self)
-
-
-def _abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.SUCCEEDED

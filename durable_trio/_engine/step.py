@@ -18,9 +18,10 @@ from durable_trio._definition.nodes import StepNode
 from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
-from durable_trio._engine.committer import LANDED, SLEEP, Committer
+from durable_trio._engine.committer import Committer
 from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
+from durable_trio._engine.sleeping import AWAKE, SHIELDED
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, REPLACED, SAME, STEP, VALUE, Attempt, Done
@@ -38,8 +39,8 @@ def make_stepper(
         _wait_to_enter,
         trio.lowlevel.checkpoint_if_cancelled,
         committer.record,
-        SLEEP,
-        LANDED,
+        SHIELDED,
+        AWAKE,
         body.restore_contextvars,
         _outcome_otherwise,
         Place.BRANCH,

@@ -17,6 +17,7 @@ from durable_trio._engine.body import is_cancellation
 from durable_trio._engine.compensate import compensate
 from durable_trio._engine.recovery import block
 from durable_trio._engine.run import NO_SCOPES, RunState
+from durable_trio._engine.sleeping import AWAKE, asleep, sleep_request
 from durable_trio._engine.walk import walk, walk_off
 from durable_trio._errors import StoreError
 
@@ -51,18 +52,19 @@ class Workers:
 
 
 class _Worker:
-    __slots__ = ("_engine", "_idle", "_run", "_scopes", "_task")
+    __slots__ = ("_engine", "_idle", "_request", "_run", "_scopes", "_task")
 
     def __init__(self, engine: Engine, idle: list[_Worker], run: RunState) -> None:
         self._engine = engine
         self._idle = idle
         self._run: RunState | None = run
         self._scopes: set[StepScope] = set()  # one for all of its runs: they come one after another
+        self._request = sleep_request(self._abort)
         self._task: trio.lowlevel.Task
 
     def wake(self, run: RunState) -> None:
         self._run = run
-        trio.lowlevel.reschedule(self._task)
+        trio.lowlevel.reschedule(self._task, AWAKE)
 
     async def work(self) -> None:
         self._task = trio.lowlevel.current_task()
@@ -74,7 +76,7 @@ class _Worker:
                 while not cancellation.cancel_called:
                     if self._run is None:
                         self._idle.append(self)
-                        await trio.lowlevel.wait_task_rescheduled(self._abort)
+                        await asleep(self._request)
                     run = self._take(cancellation, scope)
                     try:
                         # Awaited here: each coroutine between a task and a body is gone through twice a step.

@@ -125,7 +125,7 @@ class Stepper:
         uncancelled: Callable[[], Awaitable[None]],
         record: Callable[[Any, bytes], Awaitable[None] | None],
         sleep: Any,
-        landed: Any,
+        awake: Any,
         restore: Callable[[StepScope], None],
         otherwise: Callable[..., Awaitable[Any]],
         branch: Any,

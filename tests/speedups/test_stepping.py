@@ -20,7 +20,7 @@ from durable_trio._snapshot.types import TypeRegistry
 from durable_trio._speedups.context import Concluder, Stepper, StepScope
 
 CODEC = Codec(TypeRegistry([]))
-SLEEP, LANDED = object(), outcome.Value(None)
+SLEEP, AWAKE = object(), outcome.Value(None)
 
 
 @types.coroutine
@@ -71,7 +71,7 @@ class World:
             pass_on,
             lambda _run, record: self.records.append(record),
             SLEEP,
-            LANDED,
+            AWAKE,
             self.restored.append,
             otherwise,
             "branch",
@@ -120,8 +120,8 @@ def test_a_row_goes_from_record_to_record() -> None:
     assert world.stepper.bodies == 1
     assert row.send(7) is SLEEP  # the first is handed over, and the task sleeps until it is on disk
     assert world.stepper.bodies == 0
-    assert row.send(LANDED) is SLEEP
-    index, base, end = returned(row, LANDED)
+    assert row.send(AWAKE) is SLEEP
+    index, base, end = returned(row, AWAKE)
     assert (index, base, end.value) == (2, {"b": 7}, {"b": 7})
     records = [CODEC.decode_row(b"\x91" + record)[0] for record in [*world.records, end.record]]
     assert [(record.path, record.form, record.data) for record in records] == [
@@ -137,7 +137,7 @@ def test_it_stops_before_what_is_no_plain_step() -> None:
     world = World(quick, None, quick)
     row = world.walk()
     assert row.send(None) is SLEEP
-    assert returned(row, LANDED) == (1, {"n": 0}, None)
+    assert returned(row, AWAKE) == (1, {"n": 0}, None)
     assert world.visits == {0: 1}
     assert returned(World(None).walk(), None) == (0, {"n": 0}, None)
 
@@ -148,7 +148,7 @@ def test_it_stops_before_a_step_of_a_halted_run(halted: dict[str, Any]) -> None:
     row = world.walk()
     assert row.send(None) is SLEEP
     world.run.__dict__.update(halted)
-    assert returned(row, LANDED) == (1, {"n": 0}, None)
+    assert returned(row, AWAKE) == (1, {"n": 0}, None)
 
 
 def test_an_outcome_is_given_back_if_the_run_was_stopped_meanwhile() -> None:
@@ -210,7 +210,7 @@ def test_what_is_no_plain_success_is_judged_and_the_row_goes_on() -> None:
     assert row.send(None) == "judged"
     assert row.send(Outcome(OK, {"x": 1}, b"\xc0")) is SLEEP
     assert world.records == [b"\xc0"]
-    assert returned(row, LANDED)[1] == {"x": 1}
+    assert returned(row, AWAKE)[1] == {"x": 1}
 
 
 def test_what_is_thrown_reaches_the_body() -> None:
@@ -315,7 +315,7 @@ def test_context_variables_that_a_body_leaves_are_told() -> None:
         row = world.walk()
         row.send(None)
         assert world.restored == []
-        returned(row, LANDED)
+        returned(row, AWAKE)
         assert world.restored == [world.scope]
 
     contextvars.copy_context().run(play)
@@ -356,7 +356,7 @@ def test_it_leaves_nothing_behind() -> None:
     def play() -> None:
         world = World(one, two, fails)
         row = world.walk()
-        for value in (None, 1, LANDED, LANDED):
+        for value in (None, 1, AWAKE, AWAKE):
             row.send(value)
         returned(row, None)
         for end in ("close", "drop"):
