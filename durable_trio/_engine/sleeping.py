@@ -1,9 +1,9 @@
 """How a task sleeps until somebody reschedules it, for fewer objects than Trio takes for it.
 
 ``trio.lowlevel.wait_task_rescheduled`` makes a coroutine, a generator, a request to the scheduler and, if the
-task is woken with nothing to say, an ``Outcome``. Each run in flight has a task that sleeps until it ends, and
-each step sleeps once; with thousands of them, the garbage collector looks at all of that again and again. Here
-it is one generator: requests are made once, and so is the answer.
+task is woken with nothing to say, an ``Outcome``. Each run in flight has a task that sleeps until it ends,
+and each step sleeps once; with thousands of them, the garbage collector looks at all of that again and again.
+Here it is one generator: requests are made once, and so is the answer.
 """
 
 from __future__ import annotations
