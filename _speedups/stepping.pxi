@@ -1,4 +1,6 @@
-"""One attempt of a step, from the entry of its body to its outcome: what nearly all that runs do is this."""
+"""Steps on their way: where a task is (``StepScope``), what enters bodies (``Stepper``), and rows of plain steps,
+from the entry of a body to the record that is on disk (``Stride``): nearly all that runs do is this.
+"""
 
 cdef extern from "Python.h":
     object PyContext_CopyCurrent()
@@ -505,11 +507,9 @@ async def awaiting(awaitable):
     return await awaitable
 
 
-cdef bint is_equal(object a, object b) noexcept:
+cdef bint is_equal(object a, object b) except -1:
     """False also if that cannot be told: a user's ``__eq__`` has raised."""
-    cdef int answer = -1
     try:
-        answer = PyObject_RichCompareBool(a, b, Py_EQ)
+        return PyObject_RichCompareBool(a, b, Py_EQ)
     except Exception:
-        pass
-    return answer == 1
+        return False
