@@ -1,5 +1,5 @@
-"""Steps on their way: where a task is (``StepScope``), what enters bodies (``Stepper``), and rows of plain steps,
-from the entry of a body to the record that is on disk (``Stride``): nearly all that runs do is this.
+"""Steps on their way: where a task is (``StepScope``), what enters bodies (``Stepper``), and rows of plain
+steps, from the entry of a body to the record that is on disk (``Stride``): nearly all that runs do is this.
 """
 
 cdef extern from "Python.h":
