@@ -385,7 +385,7 @@ cdef class Stride:
         try:
             if self.awaited is None:
                 value = self.node.fn(scope.context)
-                self.awaited = value if PyCoro_CheckExact(value) else awaiting(value)
+                self.awaited = unawaited(value) if PyCoro_CheckExact(value) else awaiting(value)
             value = self.passed(sent, thrown, is_done)
             if not is_done[0]:
                 return value
@@ -500,6 +500,13 @@ cdef PySendResult send_to_stride(PyObject* stride, PyObject* value, PyObject** r
 
 
 (<TypeWithAsync*>Stride).tp_as_async.am_send = <sendfunc>send_to_stride
+
+
+cdef object unawaited(coroutine):
+    """The same coroutine, if nobody awaits it. To be sent to, it would take anybody's value for its own."""
+    if coroutine.cr_await is not None:
+        raise RuntimeError("coroutine is being awaited already")  # as ``await`` says it
+    return coroutine
 
 
 async def awaiting(awaitable):

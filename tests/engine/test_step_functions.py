@@ -8,7 +8,7 @@ import threading
 import trio
 from engine_helpers import Meeting, failed, result_of
 
-from durable_trio import Ok
+from durable_trio import Ok, open_engine
 
 
 async def test_an_async_step_runs_on_the_trio_thread(db, wf):
@@ -140,3 +140,32 @@ async def test_a_step_may_open_nurseries_and_cancel_scopes_of_its_own(db, wf):
         return {"done": sorted(done), "timed_out": scope.cancelled_caught}
 
     assert await result_of(db, wf) == {"done": [1, 2], "timed_out": True}
+
+
+async def test_a_coroutine_that_another_run_awaits_is_refused_as_await_does(db, wf):
+    """To go on with it would be to take the other run's task for this one's, cancel scopes and all."""
+
+    async def fetch():
+        for _ in range(20):
+            with trio.move_on_after(60):
+                await trio.lowlevel.checkpoint()
+        return {"fetched": True}
+
+    class Cached(functools.partial):
+        def __call__(self, ctx):
+            return shared
+
+    async def first(ctx):
+        raise AssertionError
+
+    shared = fetch()
+    cached = Cached(first)
+    wf.step(cached, name="first")
+    wf.step(lambda ctx: None, name="second", inline=True)
+    async with open_engine(db, workflows=[wf]) as engine:
+        runs = [await engine.start(wf) for _ in range(2)]
+        infos = [await run.wait() for run in runs]
+        assert sorted(info.status for info in infos) == ["completed", "failed"]
+        (error,) = [info.error for info in infos if info.status == "failed"]
+        assert error.type == "RuntimeError"
+        assert "coroutine" in error.message
