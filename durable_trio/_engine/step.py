@@ -22,10 +22,13 @@ from durable_trio._engine.committer import Committer
 from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.sleeping import AWAKE, SHIELDED
+from durable_trio._errors import StoreCorrupt
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, REPLACED, SAME, STEP, VALUE, Attempt, Done
 from durable_trio._speedups.context import Concluder, Context, Stepper
+
+_MOST_ATTEMPTS = 2**32 - 1  # what a StepScope can count
 
 
 def make_stepper(
@@ -147,6 +150,11 @@ async def _go_on_trying(run: RunState, scope: StepScope, retry: Retry) -> int:
     failed = run.journal.attempts.pop((scope.path, scope.visit), None)
     if failed is None:
         return 1
+    if not 0 < failed.attempt < _MOST_ATTEMPTS:
+        raise StoreCorrupt(
+            f"the last attempt of step {scope.path!r} is recorded as number {failed.attempt}, which no run comes "
+            "to; restore the run from a backup, or delete it"
+        )
     engine = run.engine
     scope.attempt, scope.started = failed.attempt, failed.started
     scope.begun = engine.monotonic() - failed.duration
