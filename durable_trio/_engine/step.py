@@ -152,8 +152,8 @@ async def _go_on_trying(run: RunState, scope: StepScope, retry: Retry) -> int:
         return 1
     if not 0 < failed.attempt < _MOST_ATTEMPTS:
         raise StoreCorrupt(
-            f"the last attempt of step {scope.path!r} is recorded as number {failed.attempt}, which no run comes "
-            "to; restore the run from a backup, or delete it"
+            f"the last attempt of step {scope.path!r} is recorded as number {failed.attempt}, which no run "
+            "comes to; restore the run from a backup, or delete it"
         )
     engine = run.engine
     scope.attempt, scope.started = failed.attempt, failed.started
