@@ -6,15 +6,18 @@ run goes on from there.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
+import lmdb
+import msgspec
 import pytest
 import trio
 from damage_helpers import chooses, damage, interrupt, is_blocked, mend, quick
 from engine_helpers import Hold, at, resume, states
 from waiting_helpers import Wall
 
-from durable_trio import Ok, Workflow, call_workflow, open_engine
+from durable_trio import Ok, Retry, Workflow, call_workflow, open_engine, step_info
+from durable_trio._speedups.batching import seal, unsealed
 
 # -- where it is, and what else the block has ---------------------------------------------------------
 
@@ -254,3 +257,44 @@ async def test_the_engine_is_left_meanwhile(disk, wf, fails):
     chosen.let_go()
     info = await resume(disk, wf)
     assert (info.status, hold.entered) == ("completed", 2)
+
+
+# -- what cannot be counted ---------------------------------------------------------------------------
+
+
+def _number_the_attempt(disk, number):
+    """Give the one failed attempt that is recorded this number; says which it had."""
+    env = lmdb.open(str(disk), max_dbs=12)
+    with env.begin(write=True, db=env.open_db(b"journal")) as txn:
+        for key, value in list(txn.cursor()):
+            row = msgspec.msgpack.decode(unsealed(key, value))
+            for record in row:
+                if record[0] == 2:
+                    was, record[3] = record[3], number
+            txn.put(key, seal(key, msgspec.msgpack.encode(row)))
+    env.close()
+    return was
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2**32 - 1, 2**63])
+@pytest.mark.parametrize("in_block", [False, True])
+async def test_an_attempt_with_an_impossible_number_blocks_its_run(tmp_path, in_block, number):
+    wf, hold, entered = Workflow("w"), Hold(), []
+
+    async def flaky(ctx):
+        entered.append(step_info().attempt)
+        if len(entered) == 1:
+            raise OSError
+        return await at(hold)(ctx)
+
+    with wf.parallel(name="block") if in_block else nullcontext():
+        wf.step(flaky, name="flaky", retry=Retry(base=0))
+    disk = tmp_path / "db"
+    await interrupt(disk, [wf], hold)
+    hold.let_go()
+    assert _number_the_attempt(disk, number) == 1
+    async with open_engine(disk, workflows=[wf]) as engine:
+        await is_blocked(engine, wf, reason=f"recorded as number {number}")
+    _number_the_attempt(disk, 1)
+    assert (await resume(disk, wf)).status == "completed"
+    assert entered == [1, 2, 2]
