@@ -40,6 +40,7 @@ __all__ = [
     "Answer",
     "Changes",
     "Entry",
+    "Intake",
     "Ledger",
     "Write",
     "array_header",

@@ -44,6 +44,45 @@ cdef class Entry:
         self.post = post
 
 
+cdef class Intake:
+    """Where records are handed over to the writer, one behind the other.
+
+    Attributes:
+        append: takes entries, and the tasks that wait for what is in front of them.
+        bell: the lock by which the writer sleeps: it acquires it, and whoever has work for it releases it.
+        holds_off: the writer is not to be woken now. It will be, when that is over.
+        closed: nothing is taken by ``take``.
+    """
+
+    cdef public object append, bell
+    cdef public bint holds_off, closed
+
+    def take(self, run, bytes record not None, task):
+        """Hand over a record and the task that waits for it, and wake the writer; False if it is closed."""
+        cdef Entry entry
+        if self.closed:
+            return False
+        entry = Entry.__new__(Entry)
+        entry.run = run
+        entry.records = record
+        append = self.append
+        append(entry)
+        append(task)
+        self.rung()
+        return True
+
+    def ring(self):
+        """Wake the writer, unless that is to wait."""
+        self.rung()
+
+    cdef inline int rung(self) except -1:
+        # Only the Trio thread unlocks and only the writer locks, so the check cannot be overtaken; if it is
+        # unlocked already, the writer has yet to look at the queue.
+        if not self.holds_off and self.bell.locked():
+            self.bell.release()
+        return 0
+
+
 def gather(queue, list waiters not None, type stand_in not None, merge_posts):
     """Take all that is in the queue now, and make of it what one transaction writes.
 

@@ -77,8 +77,11 @@ cdef class Stepper:
         wait_to_enter: given a run that is paused or halted, or of an engine that is draining, what is awaited
             before a body is entered.
         uncancelled: what is awaited otherwise: it passes unless the task is being cancelled.
-        record: given a run and a record, hands that over. What is to be awaited until it is on disk; or None
-            if the task is queued to be woken then.
+        current_task: Trio's.
+        tells: whether ``task._cancel_status.effectively_cancelled`` says if a task is being cancelled, so
+            that nothing has to be awaited if it is not.
+        take: given a run, a record and a task, hands the record over, to wake the task when it is on disk; or
+            does nothing, and is False.
         sleep: the trap by which a task sleeps until it is woken.
         awake: what it is woken with, unless it is an Outcome to be unwrapped.
         restore: forgets the context variables that a body has left in the task of the scope that it is given.
@@ -95,8 +98,9 @@ cdef class Stepper:
     """
 
     cdef readonly Concluder concluder
-    cdef object now, monotonic, wait_to_enter, uncancelled, record, sleep, awake, restore, otherwise, branch
-    cdef object failpoint
+    cdef object now, monotonic, wait_to_enter, uncancelled, current_task, take, sleep, awake, restore
+    cdef object otherwise, branch, failpoint
+    cdef bint tells
     cdef public Py_ssize_t bodies
     cdef public bint draining
     cdef readonly object drained
@@ -108,7 +112,9 @@ cdef class Stepper:
         monotonic,
         wait_to_enter,
         uncancelled,
-        record,
+        current_task,
+        bint tells,
+        take,
         sleep,
         awake,
         restore,
@@ -122,7 +128,9 @@ cdef class Stepper:
         self.monotonic = monotonic
         self.wait_to_enter = wait_to_enter
         self.uncancelled = uncancelled
-        self.record = record
+        self.current_task = current_task
+        self.tells = tells
+        self.take = take
         self.sleep = sleep
         self.awake = awake
         self.restore = restore
@@ -238,7 +246,7 @@ cdef class Stride:
     """
 
     cdef Stepper stepper
-    cdef object run, node, place, awaited
+    cdef object run, node, place, awaited, task
     cdef StepScope scope
     cdef dict base
     cdef unsigned int visit
@@ -321,8 +329,9 @@ cdef class Stride:
     cdef object begun(self, object thrown, bint* has_ended):
         if thrown is not None:
             raise thrown
+        self.task = self.stepper.current_task()  # a coroutine stays in its task
         if self.nodes is None:
-            self.come_to_step()
+            self.come_to_step(is_halted(self.run))
         elif not self.has_come_to_step():
             return self.over(None, has_ended)
         return self.moved_on(None, None, has_ended)
@@ -355,8 +364,7 @@ cdef class Stride:
                     return came
                 sent = thrown = self.awaited = None
                 if self.state == ENTERING:
-                    self.state = IN_BODY
-                    self.stepper.entered(self.scope, self.base, 1)
+                    self.enter()
                     continue
                 if self.state == RECORDING:
                     if self.stepper.failpoint is not None:
@@ -434,16 +442,23 @@ cdef class Stride:
         Py_DECREF(came)  # it was given to us
         return came
 
-    cdef int come_to_step(self) except -1:
+    cdef int come_to_step(self, bint is_halted) except -1:
         """Nothing but a cancellation, or a pause, stands between the task and the body from here on."""
         cdef Stepper stepper = self.stepper
         self.scope.begun_at(self.node.path, stepper.concluder.step, self.visit)
         run = self.run
-        if stepper.draining or run.pause is not None or is_halted(run):
+        self.state = ENTERING
+        if stepper.draining or is_halted or run.pause is not None:
             self.awaited = stepper.wait_to_enter(run)
+        elif stepper.tells and not self.task._cancel_status.effectively_cancelled:
+            self.enter()
         else:
             self.awaited = stepper.uncancelled()
-        self.state = ENTERING
+        return 0
+
+    cdef int enter(self) except -1:
+        self.state = IN_BODY
+        self.stepper.entered(self.scope, self.base, 1)
         return 0
 
     # -- in a row ----------------------------------------------------------------------------------
@@ -458,14 +473,16 @@ cdef class Stride:
         self.visit = visits
         self.node = node
         run.at = node.path
-        self.come_to_step()
+        self.come_to_step(False)
         return True
 
     cdef object recorded(self, bytes record):
         """What is to be awaited until this is on disk; None if the task is queued, and only has to sleep."""
+        cdef Stepper stepper = self.stepper
         run = self.run
-        if run.waits and not run.parking and self.stepper.failpoint is None:
-            return self.stepper.record(run, record)
+        if run.waits and not run.parking and stepper.failpoint is None:
+            if stepper.take(run, record, self.task):
+                return None
         return run.record(record)
 
     cdef bint leads_on(self, outcome) except -1:

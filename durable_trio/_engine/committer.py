@@ -11,6 +11,16 @@ A handed-over record that nobody waits for (a branch whose siblings still run) d
 by itself: the flusher does, a few scheduler ticks later, so that the branches of one block, and the
 block's end, usually share one.
 
+A commit that many wait for is landed by the flusher, too, slice by slice, and the writer takes nothing more
+until that is done:
+
+- Most of those who are woken have their next record within a few ticks. If the writer did not wait for it,
+  thousands of runs would fall apart into groups that commit by turns, each at the cost of a whole commit, and
+  nothing would bring these together again.
+- A slice's tasks allocate, and free that again, before the next slice's do. If thousands of tasks first all
+  entered a body, and then all left it, the garbage collector would go over what they hold again and again (it
+  counts allocations less frees), and the cache would have lost a body before it is left.
+
 A batch is plain data until the store has it. If the store fails, nothing in the batch is acknowledged,
 nothing further is accepted, and what really reached the disk is decided by opening it again.
 """
@@ -27,9 +37,9 @@ import outcome
 import trio
 
 from durable_trio._engine._failpoints import failpoint
-from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep
+from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep, sleep_request
 from durable_trio._errors import StoreError
-from durable_trio._speedups.batching import Entry, Ledger, gather
+from durable_trio._speedups.batching import Entry, Intake, Ledger, gather
 from durable_trio._store.base import Answer, Store, Write
 
 __all__ = ["Committer", "Ledger", "Post"]
@@ -37,6 +47,11 @@ __all__ = ["Committer", "Ledger", "Post"]
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
 # the next, and only after that is it known that nobody is about to wait.
 _TICKS = 3
+
+# From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of the
+# commits and a third of the garbage collector's time; with 100, it makes no difference.
+_MANY = 256
+_SLICE = 48  # a step allocates five objects, and the collector's first threshold is 700
 
 
 class Post(NamedTuple):
@@ -52,7 +67,7 @@ _Waiter = trio.lowlevel.Task | Callable[[], None]  # to be woken, or called, on 
 _Item = Entry | Write | Answer | _Waiter
 
 
-class Committer:
+class Committer(Intake):
     """Takes records from the Trio thread and makes them durable, in order.
 
     Args:
@@ -63,22 +78,27 @@ class Committer:
     """
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
+        super().__init__()
         self._store = store
         self._on_failure = on_failure
         # A list is what belongs into one transaction.
         self._queue: deque[_Item | list[_Item]] = deque()
-        self._append: Callable[[_Item], None] = self._queue.append
+        self.append = self._queue.append
         self._held = False  # what is put is collected, for one transaction
         self._token = trio.lowlevel.current_trio_token()
         self._flusher: trio.lowlevel.Task | None = None
+        self._flushes = False  # there is one
+        self._request = sleep_request(self._not_asked)
+        self._landing: deque[_Waiter] = deque()  # on disk, and not all of them are woken yet
         self._failure: BaseException | None = None
         self._closing = False
         self._failed = False  # the writer's own note that it has ended
         self.commits = 0
         self._thread: threading.Thread | None = None
+        self.closed = not store.threaded
+        self.bell = threading.Lock()
         if store.threaded:
-            self._wake = threading.Lock()
-            self._wake.acquire()
+            self.bell.acquire()
             self._thread = threading.Thread(
                 target=self._write_batches, name="durable-trio writer", daemon=True
             )
@@ -102,19 +122,19 @@ class Committer:
         """
         if self._failure is not None:
             raise self._failure
-        self._append(Entry(run, records, status, header, alias, post))
+        self.append(Entry(run, records, status, header, alias, post))
 
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
         if self._failure is not None:
             raise self._failure
-        self._append(write)
+        self.append(write)
 
     def put_answer(self, answer: Answer) -> None:
         """Hand over the answer to a request of another process."""
         if self._failure is not None:
             raise self._failure
-        self._append(answer)
+        self.append(answer)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -126,13 +146,13 @@ class Committer:
             yield
             return
         held: list[_Item] = []
-        self._append = held.append
+        self.append = held.append
         self._held = True
         try:
             yield
         finally:
             self._held = False
-            self._append = self._queue.append
+            self.append = self._queue.append
             self._queue.append(held)
             self.kick()
 
@@ -154,26 +174,12 @@ class Committer:
         self.kick()
         return asleep(SHIELDED)
 
-    def record(self, run: Ledger, record: bytes) -> Awaitable[None] | None:
-        """``put`` and ``durable`` in one, for the steps. None: the task is queued, and is to sleep now
-        (by yielding ``SHIELDED``) until it is rescheduled with ``AWAKE``, or with the error.
-        """
-        if self._thread is None or self._failure is not None:
-            self.put(run, record)
-            return self.durable()
-        append = self._append
-        append(Entry(run, record))
-        append(trio.lowlevel.current_task())
-        if self._wake.locked():
-            self._wake.release()
-        return None
-
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Have this called, on the Trio thread, when everything that was put so far is on disk.
 
         It is not called if the commit fails. What it raises ends the engine, and nobody else's wait.
         """
-        self._append(callback)
+        self.append(callback)
         self.kick()
 
     def kick(self) -> None:
@@ -182,32 +188,48 @@ class Committer:
             return  # what there is to commit is not complete
         if self._thread is None:
             self._commit_here()
-        # Only this thread unlocks and only the writer locks, so the check cannot be overtaken; if it is
-        # unlocked already, the writer has yet to look at the queue.
-        elif self._wake.locked():
-            self._wake.release()
+        else:
+            self.ring()
 
     def soon(self) -> None:
         """See to it that what was put is committed shortly, although nobody waits for it now."""
         flusher = self._flusher
         if flusher is not None:
             self._flusher = None
-            trio.lowlevel.reschedule(flusher)
+            trio.lowlevel.reschedule(flusher, AWAKE)
 
     async def flush_soon(self) -> None:
         """The flusher's task: starts a commit a few ticks after ``soon()``. Runs until cancelled."""
+        self._flushes = True
+        try:
+            while True:
+                if not self._landing:
+                    await self._asked()
+                while self._landing:
+                    self._wake(_SLICE)
+                    await trio.lowlevel.checkpoint()
+                for _ in range(_TICKS):
+                    await trio.lowlevel.checkpoint()
+                if not self._landing:  # nothing has landed since
+                    self._go_on()
+        finally:
+            self._flushes = False
+            self._wake(len(self._landing))
+            self._go_on()
 
-        def abort(_raise_cancel: Any) -> trio.lowlevel.Abort:
-            self._flusher = None
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _asked(self) -> Awaitable[None]:
+        """Awaited at once, waits for ``soon()``."""
+        self._flusher = trio.lowlevel.current_task()
+        return asleep(self._request)
 
-        while True:
-            self._flusher = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(abort)
-            for _ in range(_TICKS):
-                await trio.lowlevel.checkpoint()
-            if self._queue and self._failure is None:
-                self.kick()
+    def _not_asked(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
+        self._flusher = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _go_on(self) -> None:
+        self.holds_off = False
+        if self._queue and self._failure is None:
+            self.kick()
 
     async def flush_every(self, interval: float) -> None:
         """The background commits of the ``async`` mode. Runs until cancelled."""
@@ -224,8 +246,8 @@ class Committer:
         if self._failure is None:
             self.kick()
         if self._thread is not None:
-            if self._wake.locked():
-                self._wake.release()
+            if self.bell.locked():
+                self.bell.release()
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(self._thread.join)
                 await trio.lowlevel.checkpoint()  # the last batch's callback comes before this returns
@@ -238,9 +260,11 @@ class Committer:
 
     def _write_batches(self) -> None:
         while True:
-            self._wake.acquire()
+            self.bell.acquire()
             # Read before the queue: what is put before closing is seen, and is written.
             closing = self._closing
+            if self.holds_off and not closing:
+                continue  # it was rung for during the last commit, and will be again
             while self._queue and self._write_and_report():
                 if not closing:
                     break
@@ -259,11 +283,17 @@ class Committer:
         except BaseException as error:  # noqa: BLE001 - handed to those who wait, whatever it is
             failure = error
             self._failed = True
+        self._hold_off_after(waiters)
         try:
             self._token.run_sync_soon(self._landed, waiters, failure)
         except trio.RunFinishedError:
             self._failed = True  # nobody is left to tell
         return not self._failed
+
+    def _hold_off_after(self, waiters: list[_Waiter]) -> None:
+        """The writer's last act before it reports a batch."""
+        if self._flushes and len(waiters) >= _MANY:
+            self.holds_off = True  # until the flusher has let a few ticks pass
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:
         """One transaction with everything that is in the queue now, one write per run."""
@@ -289,24 +319,38 @@ class Committer:
     def _landed(self, waiters: list[_Waiter], failure: BaseException | None) -> None:
         """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
         if failure is None:
-            task, reschedule = trio.lowlevel.Task, trio.lowlevel.reschedule
-            for waiter in waiters:
-                if isinstance(waiter, task):
-                    reschedule(waiter, AWAKE)
-                    continue
-                try:
-                    waiter()
-                except BaseException as error:  # noqa: BLE001 - what is behind it in the batch waits, too
-                    self._on_failure(error)
-            waiters.clear()  # the writer may still have the list, which holds runs that have ended
+            # The writer may still have the list, and would keep runs alive that have ended.
+            self._landing.extend(waiters)
+            waiters.clear()
+            if self.holds_off and self._flushes:
+                self.soon()
+                return
+            self._wake(len(self._landing))
+            if self.holds_off:
+                self._go_on()  # the flusher was cancelled just before the writer held off
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
+        self.closed = True
         for item in (*waiters, *self._queue):
             if isinstance(item, trio.lowlevel.Task):
                 trio.lowlevel.reschedule(item, outcome.Error(failure))
         self._queue.clear()
         self._on_failure(failure)
+
+    @trio.lowlevel.enable_ki_protection  # who is taken out, and not rescheduled, would sleep for ever
+    def _wake(self, count: int) -> None:
+        """Wake or call so many of those whose commit is on disk, or all that there are."""
+        task, reschedule, take = trio.lowlevel.Task, trio.lowlevel.reschedule, self._landing.popleft
+        for _ in range(min(count, len(self._landing))):
+            waiter = take()
+            if isinstance(waiter, task):
+                reschedule(waiter, AWAKE)
+                continue
+            try:
+                waiter()
+            except BaseException as error:  # noqa: BLE001 - what is behind it in the batch waits, too
+                self._on_failure(error)
 
 
 def _merged(first: Post, second: Post) -> Post:

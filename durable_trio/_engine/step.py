@@ -21,7 +21,7 @@ from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.committer import Committer
 from durable_trio._engine.dispatch import handles
 from durable_trio._engine.run import Outcome, RunState
-from durable_trio._engine.sleeping import AWAKE, SHIELDED
+from durable_trio._engine.sleeping import AWAKE, SHIELDED, tells_of_cancellation
 from durable_trio._errors import StoreCorrupt
 from durable_trio._retry import Retry
 from durable_trio._snapshot.codec import Codec
@@ -41,7 +41,9 @@ def make_stepper(
         monotonic,
         _wait_to_enter,
         trio.lowlevel.checkpoint_if_cancelled,
-        committer.record,
+        trio.lowlevel.current_task,
+        tells_of_cancellation(trio.lowlevel.current_task()),
+        committer.take,
         SHIELDED,
         AWAKE,
         body.restore_contextvars,

@@ -12,6 +12,7 @@ __all__ = [
     "Answer",
     "Changes",
     "Entry",
+    "Intake",
     "Ledger",
     "Write",
     "array_header",
@@ -115,6 +116,16 @@ class Entry:
         alias: bytes | None = None,
         post: Any = None,
     ) -> None: ...
+
+@disjoint_base
+class Intake:
+    append: Callable[[Any], None]
+    bell: Any
+    holds_off: bool
+    closed: bool
+    def __init__(self) -> None: ...
+    def take(self, run: Ledger, record: bytes, task: Any) -> bool: ...
+    def ring(self) -> None: ...
 
 def gather(
     queue: deque[Any], waiters: list[Any], stand_in: type, merge_posts: Callable[[Any, Any], Any]

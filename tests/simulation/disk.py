@@ -150,7 +150,8 @@ class SimulatedCommitter(Committer):
         assert isinstance(store, Disk)
         self._disk = store
         self._bell = _Wake()
-        self._wake = cast("Any", self._bell)
+        self.bell = self._bell
+        self.closed = False
         self._thread = cast("Any", self)  # not None: as with a disk
         self._over = trio.Event()
         trio.lowlevel.spawn_system_task(self._write_all)
@@ -173,6 +174,8 @@ class SimulatedCommitter(Committer):
         while True:
             await self._bell.acquire()
             closing = self._closing
+            if self.holds_off and not closing:
+                continue
             while self._queue and await self._write_one():
                 if not closing:
                     break
@@ -200,6 +203,7 @@ class SimulatedCommitter(Committer):
         except Exception as error:  # as in the thread: handed to those who wait, whatever it is
             failure = error
             self._failed = True
+        self._hold_off_after(waiters)
         self._landed(waiters, failure)
         return not self._failed
 

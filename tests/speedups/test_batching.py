@@ -12,6 +12,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from durable_trio._speedups.batching import (
     Answer,
     Changes,
     Entry,
+    Intake,
     Write,
     array_header,
     check_writes,
@@ -177,6 +179,41 @@ def test_posts_of_a_run_are_merged_in_order():
     entries += [Entry(run, (), post=post) for post in posts[1:]]
     (write,), _, _ = gathered(*entries, merge=merge)
     assert write.taken == (0, 1, 2)
+
+
+def test_a_record_is_handed_over_before_the_task_that_waits_for_it():
+    intake, run, queue = Intake(), Ledger(bytes(16), 1), deque()
+    intake.append, intake.bell = queue.append, Lock()
+    intake.bell.acquire()
+    assert intake.take(run, b"a", "task")
+    assert not intake.bell.locked()
+    assert intake.take(run, b"b", "other")  # it has been rung for already
+    waiters = []
+    (write,), _, _ = gather(queue, waiters, Ledger, None)
+    assert write.row == b"\x92ab"
+    assert waiters == ["task", "other"]
+
+
+def test_nobody_is_woken_while_that_is_to_wait():
+    intake, queue = Intake(), deque()
+    intake.append, intake.bell, intake.holds_off = queue.append, Lock(), True
+    intake.bell.acquire()
+    assert intake.take(Ledger(bytes(16), 1), b"a", "task")
+    intake.ring()
+    assert intake.bell.locked()
+    intake.holds_off = False
+    intake.ring()
+    assert not intake.bell.locked()
+
+
+def test_a_closed_intake_takes_nothing():
+    intake, queue = Intake(), deque()
+    intake.append, intake.closed = queue.append, True
+    assert not intake.take(Ledger(bytes(16), 1), b"a", "task")
+    assert not queue
+    for record in (None, "a", 5):
+        with pytest.raises(TypeError):
+            intake.take(Ledger(bytes(16), 1), record, "task")
 
 
 def test_what_belongs_together_is_taken_together_and_in_order():

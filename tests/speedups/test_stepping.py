@@ -28,8 +28,8 @@ def trap(value: Any) -> Any:
     return (yield value)
 
 
-async def pass_on() -> None:
-    pass
+async def uncancelled() -> None:
+    await trap("asked")
 
 
 class Told(Exception):
@@ -51,7 +51,7 @@ async def otherwise(
 class World:
     """One engine's stepper, and one run that it goes through."""
 
-    def __init__(self, *bodies: Any, clean: Any = None) -> None:
+    def __init__(self, *bodies: Any, clean: Any = None, tells: bool = True) -> None:
         self.records: list[Any] = []
         self.restored: list[Any] = []
         self.nodes = tuple(
@@ -62,14 +62,17 @@ class World:
         )
         self.scope = StepScope(self.run)
         self.scope.clean = clean
-        self.may: list[Any] = []
+        self.closed = False
+        self.task = SimpleNamespace(_cancel_status=SimpleNamespace(effectively_cancelled=False))
         self.stepper = Stepper(
             Concluder(CODEC, Outcome, (OK, STEP, SAME, DELTA, REPLACED, VALUE)),
             lambda: 100.0,
             lambda: 5.0,
             lambda _run: trap("may not enter"),
-            pass_on,
-            lambda _run, record: self.records.append(record),
+            uncancelled,
+            lambda: self.task,
+            tells,
+            self.take,
             SLEEP,
             AWAKE,
             self.restored.append,
@@ -79,6 +82,13 @@ class World:
             trio.Event(),
         )
         self.visits: dict[int, int] = {}
+
+    def take(self, _run: Any, record: bytes, task: Any) -> bool:
+        if self.closed:
+            return False
+        assert task is self.task
+        self.records.append(record)
+        return True
 
     def recorded(self, record: bytes) -> Any:
         self.records.append(record)
@@ -174,6 +184,28 @@ def test_a_run_that_does_not_wait_so_is_asked_what_to_await() -> None:
     row = world.walk()
     assert row.send(None) == "recording"
     assert returned(row, None)[0] == 1
+
+
+def test_if_the_writer_takes_nothing_the_run_is_asked_what_to_await() -> None:
+    world = World(quick, quick)
+    world.closed = True
+    row = world.walk()
+    assert row.send(None) == "recording"
+    assert returned(row, None)[0] == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "cannot be told"])
+def test_a_task_that_may_be_cancelled_is_asked_by_a_checkpoint(how: str) -> None:
+    world = World(quick, one, tells=how == "cancelled")
+    world.task._cancel_status.effectively_cancelled = how == "cancelled"
+    row = world.walk()
+    assert row.send(None) == "asked"
+    assert world.stepper.bodies == 0
+    assert row.send(None) is SLEEP
+    assert row.send(AWAKE) == "asked"
+    with pytest.raises(Told):
+        row.throw(Told())
+    assert (world.scope.path, world.scope.attempt) == ("s1", 0)
 
 
 @pytest.mark.parametrize("why", ["pause", "stopped", "draining"])
