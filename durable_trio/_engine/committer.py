@@ -48,11 +48,6 @@ __all__ = ["Committer", "Ledger", "Post"]
 # the next, and only after that is it known that nobody is about to wait.
 _TICKS = 3
 
-# From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of the
-# commits and a third of the garbage collector's time; with 100, it makes no difference.
-_MANY = 256
-_SLICE = 48  # a step allocates five objects, and the collector's first threshold is 700
-
 
 class Post(NamedTuple):
     """What happens to a run's mailbox and timer together with its records; see ``Write``."""
@@ -76,6 +71,11 @@ class Committer(Intake):
             ahead of it.
         on_failure: called on the Trio thread with the error of a commit that failed, or of a callback.
     """
+
+    # From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of the
+    # commits and a third of the garbage collector's time; with 100, it makes no difference.
+    many = 256
+    slice = 48  # a step allocates five objects, and the collector's first threshold is 700
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class Committer(Intake):
                 if not self._landing:
                     await self._asked()
                 while self._landing:
-                    self._wake(_SLICE)
+                    self._wake(self.slice)
                     await trio.lowlevel.checkpoint()
                 for _ in range(_TICKS):
                     await trio.lowlevel.checkpoint()
@@ -292,7 +292,7 @@ class Committer(Intake):
 
     def _hold_off_after(self, waiters: list[_Waiter]) -> None:
         """The writer's last act before it reports a batch."""
-        if self._flushes and len(waiters) >= _MANY:
+        if self._flushes and len(waiters) >= self.many:
             self.holds_off = True  # until the flusher has let a few ticks pass
 
     def _write_batch(self, waiters: list[_Waiter]) -> None:

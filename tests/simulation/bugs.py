@@ -77,11 +77,10 @@ def acknowledges_before_the_commit() -> Changes:
         self.soon()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def record(self: committer.Committer, run: Any, record: bytes) -> Any:
-        self.put(run, record)
-        return self.durable()
+    def take(_self: committer.Committer, _run: Any, _record: bytes, _task: Any) -> bool:
+        return False
 
-    return [(committer.Committer, "durable", durable), (committer.Committer, "record", record)]
+    return [(committer.Committer, "durable", durable), (committer.Committer, "take", take)]
 
 
 @_bug(25, 1)

@@ -144,6 +144,8 @@ class SimulatedCommitter(Committer):
     """See above. ``world`` is set on a subclass, one per life."""
 
     world: World
+    many = 3
+    slice = 2
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         super().__init__(store, on_failure)
@@ -151,6 +153,7 @@ class SimulatedCommitter(Committer):
         self._disk = store
         self._bell = _Wake()
         self.bell = self._bell
+        self.world.unwritten = self._queue
         self.closed = False
         self._thread = cast("Any", self)  # not None: as with a disk
         self._over = trio.Event()

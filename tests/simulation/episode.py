@@ -333,6 +333,7 @@ def _quietly() -> Iterator[None]:
 def _bury(world: World) -> None:
     """Let the tasks of a run that could not be ended go, which they do with loud complaints."""
     world.scope = None  # its tasks would be kept by it
+    world.unwritten.clear()  # the collector does not see what an entry holds: a run, and so the engine
     while gc.collect():
         pass  # what is torn out may be kept by what is yet to be torn out
 
