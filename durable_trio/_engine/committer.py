@@ -28,6 +28,7 @@ nothing further is accepted, and what really reached the disk is decided by open
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ __all__ = ["Committer", "Ledger", "Post"]
 # Ticks that the flusher lets pass: the branches of a block end in one tick, their block's task runs in
 # the next, and only after that is it known that nobody is about to wait.
 _TICKS = 3
+
+_SLOW = 0.004  # seconds of a tick: others use the loop, or bodies compute, so that slices gain nothing
+_LONGEST = 0.02  # seconds that the writer holds off at most: a crash loses what is not committed
 
 
 class Post(NamedTuple):
@@ -72,10 +76,11 @@ class Committer(Intake):
         on_failure: called on the Trio thread with the error of a commit that failed, or of a callback.
     """
 
-    # From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of the
-    # commits and a third of the garbage collector's time; with 100, it makes no difference.
+    # From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of
+    # the commits and a third of the garbage collector's time; with 100, it makes no difference.
     many = 256
     slice = 48  # a step allocates five objects, and the collector's first threshold is 700
+    clock = staticmethod(time.perf_counter)
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         super().__init__()
@@ -88,6 +93,7 @@ class Committer(Intake):
         self._token = trio.lowlevel.current_trio_token()
         self._flusher: trio.lowlevel.Task | None = None
         self._flushes = False  # there is one
+        self._writes = False  # the writer, now
         self._request = sleep_request(self._not_asked)
         self._landing: deque[_Waiter] = deque()  # on disk, and not all of them are woken yet
         self._failure: BaseException | None = None
@@ -198,6 +204,7 @@ class Committer(Intake):
             self._flusher = None
             trio.lowlevel.reschedule(flusher, AWAKE)
 
+    @trio.lowlevel.enable_ki_protection  # whom it leaves asleep, nobody else wakes
     async def flush_soon(self) -> None:
         """The flusher's task: starts a commit a few ticks after ``soon()``. Runs until cancelled."""
         self._flushes = True
@@ -205,17 +212,31 @@ class Committer(Intake):
             while True:
                 if not self._landing:
                     await self._asked()
-                while self._landing:
-                    self._wake(self.slice)
-                    await trio.lowlevel.checkpoint()
+                begun = self.clock()
+                await self._wake_in_slices(begun)
                 for _ in range(_TICKS):
+                    if self.clock() - begun > _LONGEST:
+                        break
                     await trio.lowlevel.checkpoint()
                 if not self._landing:  # nothing has landed since
                     self._go_on()
         finally:
             self._flushes = False
-            self._wake(len(self._landing))
+            self._wake(self._landing, len(self._landing))
             self._go_on()
+
+    async def _wake_in_slices(self, begun: float) -> None:
+        landing, count = self._landing, self.slice
+        before = self.clock()
+        while landing:
+            self._wake(landing, count)
+            await trio.lowlevel.checkpoint()
+            now = self.clock()
+            if now - before > _SLOW:
+                count = len(landing)
+            if self.holds_off and now - begun > _LONGEST:
+                self._go_on()
+            before = now
 
     def _asked(self) -> Awaitable[None]:
         """Awaited at once, waits for ``soon()``."""
@@ -231,6 +252,7 @@ class Committer(Intake):
         if self._queue and self._failure is None:
             self.kick()
 
+    @trio.lowlevel.enable_ki_protection
     async def flush_every(self, interval: float) -> None:
         """The background commits of the ``async`` mode. Runs until cancelled."""
         while True:
@@ -271,6 +293,11 @@ class Committer(Intake):
             if closing or self._failed:
                 return
 
+    @property
+    def is_at_rest(self) -> bool:
+        """The writer has nothing to do, or is not to do it now."""
+        return not self._writes and (self.holds_off or self.bell.locked())
+
     def _write_and_report(self) -> bool:
         """Write a batch and have its waiters woken; False if nothing can be written any more.
 
@@ -278,6 +305,7 @@ class Committer(Intake):
         """
         waiters: list[_Waiter] = []
         failure: BaseException | None = None
+        self._writes = True
         try:
             self._write_batch(waiters)
         except BaseException as error:  # noqa: BLE001 - handed to those who wait, whatever it is
@@ -288,6 +316,7 @@ class Committer(Intake):
             self._token.run_sync_soon(self._landed, waiters, failure)
         except trio.RunFinishedError:
             self._failed = True  # nobody is left to tell
+        self._writes = False
         return not self._failed
 
     def _hold_off_after(self, waiters: list[_Waiter]) -> None:
@@ -319,15 +348,15 @@ class Committer(Intake):
     def _landed(self, waiters: list[_Waiter], failure: BaseException | None) -> None:
         """On the Trio thread: wake a whole batch. Must not raise, or it would take the Trio run down."""
         if failure is None:
-            # The writer may still have the list, and would keep runs alive that have ended.
-            self._landing.extend(waiters)
-            waiters.clear()
-            if self.holds_off and self._flushes:
+            if self._landing or (self.holds_off and self._flushes):
+                self._landing.extend(waiters)
                 self.soon()
-                return
-            self._wake(len(self._landing))
-            if self.holds_off:
-                self._go_on()  # the flusher was cancelled just before the writer held off
+            else:
+                # One of its own: without a thread, what is called may commit, and land, in between.
+                self._wake(deque(waiters), len(waiters))
+                if self.holds_off:
+                    self._go_on()  # the flusher was cancelled just before the writer held off
+            waiters.clear()  # the writer may still have the list, and would keep runs alive that have ended
             return
         # No commit follows this one, so those who came behind it would wait for ever.
         self._failure = failure
@@ -339,10 +368,10 @@ class Committer(Intake):
         self._on_failure(failure)
 
     @trio.lowlevel.enable_ki_protection  # who is taken out, and not rescheduled, would sleep for ever
-    def _wake(self, count: int) -> None:
+    def _wake(self, waiters: deque[_Waiter], count: int) -> None:
         """Wake or call so many of those whose commit is on disk, or all that there are."""
-        task, reschedule, take = trio.lowlevel.Task, trio.lowlevel.reschedule, self._landing.popleft
-        for _ in range(min(count, len(self._landing))):
+        task, reschedule, take = trio.lowlevel.Task, trio.lowlevel.reschedule, waiters.popleft
+        for _ in range(min(count, len(waiters))):
             waiter = take()
             if isinstance(waiter, task):
                 reschedule(waiter, AWAKE)

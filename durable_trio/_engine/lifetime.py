@@ -17,6 +17,7 @@ import trio
 from durable_trio._definition.plan import Plan, compile_plan
 from durable_trio._definition.workflow import Durability, Workflow
 from durable_trio._engine.engine import Engine
+from durable_trio._engine.handover import handing_over
 from durable_trio._engine.reader import on_disk
 from durable_trio._engine.recovery import recover
 from durable_trio._errors import DefinitionError, InputError
@@ -135,7 +136,7 @@ async def _host(
     ``Engine.suspend``: before that, what a body raises is its own error; after that, it may be the echo of
     the cancellation, and is not recorded.
     """
-    with trio.CancelScope(shield=True):
+    with trio.CancelScope(shield=True), handing_over(engine.committer):
         async with trio.open_nursery() as services:
             services.start_soon(engine.committer.flush_soon)
             services.start_soon(engine.stragglers.run)

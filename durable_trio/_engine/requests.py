@@ -70,6 +70,7 @@ class Requests:
         await self._engine.committer.durable()
         self._begun.set()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is for the main task
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled."""
         self._stop.acquire()

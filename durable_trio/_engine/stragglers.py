@@ -35,6 +35,7 @@ class Stragglers:
         """This one is out."""
         self._watched.pop(scope, None)
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is for the main task
     async def run(self) -> None:
         """Runs until cancelled."""
         while True:

@@ -48,6 +48,7 @@ class Timers:
             self._next = due
             self._sooner.set()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is for the main task
     async def run(self) -> None:
         """Runs until cancelled, or until the engine has failed."""
         await self._may_fire.wait()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from collections import Counter
+from itertools import count
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import StoreError, open_engine
+from durable_trio import EngineClosed, StoreError, open_engine
+from durable_trio.testing import trio_clock
 
 MANY = 600  # well above the number from which this begins
 SLICE = 48
@@ -88,6 +92,7 @@ class Crowd:
     def __init__(self, engine, wf, nursery, monkeypatch):
         self.results = {}
         self.commits = Commits(engine, monkeypatch)
+        engine.committer.clock = lambda: 0.0  # however slow the machine is
         self._engine = engine
         self._wf = wf
         self._nursery = nursery
@@ -138,6 +143,19 @@ async def test_they_are_woken_slice_by_slice(disk, chain, monkeypatch):
         assert len(entered) == MANY
         # The run that was started first may be on its way beside the others.
         assert max(Counter(entered).values()) <= SLICE + 1
+
+
+async def test_where_ticks_are_long_slices_are_not_waited_for(disk, chain, monkeypatch):
+    ticks = Ticks()
+    trio.lowlevel.add_instrument(ticks)
+    chain.now = lambda: ticks.now
+    async with open_engine(disk, workflows=[chain]) as engine, trio.open_nursery() as nursery:
+        crowd = Crowd(engine, chain, nursery, monkeypatch)
+        engine.committer.clock = count(0.0, 0.01).__next__
+        await crowd.start()
+        crowd.commits.let_go()
+    assert len(crowd.results) == MANY
+    assert max(Counter(chain.entered["one"]).values()) > MANY // 2
 
 
 @pytest.mark.parametrize("ticks_before", range(6))
@@ -208,3 +226,69 @@ async def test_a_failing_commit_tells_all_who_wait_and_nobody_hangs(disk, chain,
             crowd.commits.let_go()
     async with open_engine(disk, workflows=[chain]) as engine:
         assert (await engine.run(chain, {"n": 3}, id="r3")) == {"two": 3}
+
+
+async def test_an_interrupt_while_they_are_woken_reaches_the_main_task_and_they_are_told(disk, wf):
+    told = []
+
+    async def wait(run):
+        with pytest.raises(EngineClosed):
+            await run.result()
+        told.append(run.id)
+
+    wf.wait_for_event("wanted")
+    async with trio.open_nursery() as outside:
+        with pytest.raises(KeyboardInterrupt):
+            async with open_engine(disk, workflows=[wf]) as engine:
+                for n in range(3):
+                    outside.start_soon(wait, await engine.start(wf, {"n": n}))
+                engine.committer.many = 1
+                engine.committer.clock = signal_once()
+                await engine.start(wf)
+                await trio.sleep_forever()
+    assert len(told) == 3
+
+
+def signal_once():
+    """A clock at whose first look there is a SIGINT."""
+    signals = [signal.SIGINT]
+
+    def look():
+        if signals:
+            signal.raise_signal(signals.pop())
+        return 0.0
+
+    return look
+
+
+async def test_what_commits_while_it_is_called_of_a_commit_lands_too(wf, mock_clock):
+    """In memory, and of runs that are woken together, and have more to read than is read ahead."""
+
+    @wf.step
+    async def fill(ctx):
+        return {"y": "y" * 5000}
+
+    wf.sleep(10)
+    async with (
+        open_engine(None, workflows=[wf], clock=trio_clock()) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(3):
+            nursery.start_soon(engine.run, wf)
+
+
+async def test_a_loop_that_is_never_idle_does_not_keep_the_writer_from_its_work(disk, chain):
+    """Unless the loop pauses for it, a thread on another core never gets the GIL between such short ticks."""
+
+    async def busy():
+        while True:
+            until = time.perf_counter() + 0.001
+            while time.perf_counter() < until:
+                pass
+            await trio.lowlevel.checkpoint()
+
+    async with open_engine(disk, workflows=[chain]) as engine, trio.open_nursery() as nursery:
+        nursery.start_soon(busy)
+        for n in range(20):
+            assert await engine.run(chain, {"n": n}) == {"two": n}
+        nursery.cancel_scope.cancel()

@@ -146,6 +146,7 @@ class SimulatedCommitter(Committer):
     world: World
     many = 3
     slice = 2
+    clock = staticmethod(lambda: 0.0)  # or two plays of an episode would differ
 
     def __init__(self, store: Store, on_failure: Callable[[BaseException], None]) -> None:
         super().__init__(store, on_failure)
@@ -153,7 +154,7 @@ class SimulatedCommitter(Committer):
         self._disk = store
         self._bell = _Wake()
         self.bell = self._bell
-        self.world.unwritten = self._queue
+        self.world.unwritten = [self._queue]
         self.closed = False
         self._thread = cast("Any", self)  # not None: as with a disk
         self._over = trio.Event()
@@ -193,6 +194,7 @@ class SimulatedCommitter(Committer):
         failure: BaseException | None = None
         # The thread's frame keeps the runs of its batch alive until it is on the disk.
         batch = list(self._queue)
+        world.unwritten[1:] = [batch]
         try:
             self._write_batch(waiters)
             world.moment("gathered, not committed")

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, NamedTuple
 
 import trio
@@ -331,9 +331,19 @@ def _quietly() -> Iterator[None]:
 
 
 def _bury(world: World) -> None:
-    """Let the tasks of a run that could not be ended go, which they do with loud complaints."""
-    world.scope = None  # its tasks would be kept by it
-    world.unwritten.clear()  # the collector does not see what an entry holds: a run, and so the engine
+    """End the tasks of a Trio run that could not be ended, which they do with loud complaints.
+
+    Left to the collector, some would stay until the middle of another test.
+    """
+    world.scope = None
+    for entries in world.unwritten:
+        entries.clear()  # the collector does not see what an entry holds: a run, and so the engine
+    for left in gc.get_objects():
+        if isinstance(left, trio.lowlevel.Task):
+            with suppress(BaseException):
+                left.coro.close()
+        elif isinstance(left, trio.Nursery):
+            left._children.clear()
     while gc.collect():
         pass  # what is torn out may be kept by what is yet to be torn out
 

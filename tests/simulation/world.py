@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,7 +52,7 @@ class World:
         self.died_at = 0.0
         self.recovering = False
         self.scope: trio.CancelScope | None = None
-        self.unwritten: deque[Any] = deque()  # what this life's committer has in its queue
+        self.unwritten: list[Any] = []  # collections of what was handed over to this life's committer
         self.threads = 0
         self.passed: Counter[str] = Counter()
         self.started: set[str] = set()  # runs that their owners have asked for in this life
