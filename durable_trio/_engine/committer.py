@@ -12,7 +12,7 @@ by itself: the flusher does, a few scheduler ticks later, so that the branches o
 block's end, usually share one.
 
 A commit that many wait for is landed by the flusher, too, slice by slice, and the writer takes nothing more
-until that is done:
+until that is done, or has taken too long:
 
 - Most of those who are woken have their next record within a few ticks. If the writer did not wait for it,
   thousands of runs would fall apart into groups that commit by turns, each at the cost of a whole commit, and
