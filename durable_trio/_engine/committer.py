@@ -77,7 +77,7 @@ class Committer(Intake):
     """
 
     # From so many waiters on, a commit is landed in slices: with 1,000 runs in flight, that leaves half of
-    # the commits and a third of the garbage collector's time; with 100, it makes no difference.
+    # the commits and two thirds of the garbage collector's time; with 100, it makes no difference.
     many = 256
     slice = 48  # a step allocates five objects, and the collector's first threshold is 700
     clock = staticmethod(time.perf_counter)
@@ -103,8 +103,8 @@ class Committer(Intake):
         self._thread: threading.Thread | None = None
         self.closed = not store.threaded
         self.bell = threading.Lock()
+        self.bell.acquire()
         if store.threaded:
-            self.bell.acquire()
             self._thread = threading.Thread(
                 target=self._write_batches, name="durable-trio writer", daemon=True
             )
@@ -215,7 +215,7 @@ class Committer(Intake):
                 begun = self.clock()
                 await self._wake_in_slices(begun)
                 for _ in range(_TICKS):
-                    if self.clock() - begun > _LONGEST:
+                    if self.holds_off and self.clock() - begun > _LONGEST:
                         break
                     await trio.lowlevel.checkpoint()
                 if not self._landing:  # nothing has landed since

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import trio
 
@@ -50,5 +50,4 @@ def handing_over(committer: Committer) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(KeyError):  # Trio has removed it, for an interrupt in it
-            trio.lowlevel.remove_instrument(handover)
+        trio.lowlevel.remove_instrument(handover)

@@ -7,12 +7,14 @@ import threading
 import time
 from collections import Counter
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from durable_trio import EngineClosed, StoreError, open_engine
+from durable_trio._engine import handover
 from durable_trio.testing import trio_clock
 
 MANY = 600  # well above the number from which this begins
@@ -292,3 +294,17 @@ async def test_a_loop_that_is_never_idle_does_not_keep_the_writer_from_its_work(
         for n in range(20):
             assert await engine.run(chain, {"n": n}) == {"two": n}
         nursery.cancel_scope.cancel()
+
+
+async def test_a_busy_loop_pauses_for_a_writer_only(wf, monkeypatch):
+    """In memory there is none."""
+    pauses = []
+    monkeypatch.setattr(
+        handover, "time", SimpleNamespace(perf_counter=time.perf_counter, sleep=pauses.append)
+    )
+    wf.step(lambda ctx: None, name="nothing", inline=True)
+    async with open_engine(None, workflows=[wf]) as engine:
+        until = time.perf_counter() + 0.01
+        while time.perf_counter() < until:
+            await engine.run(wf)
+    assert not pauses

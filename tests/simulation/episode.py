@@ -333,7 +333,8 @@ def _quietly() -> Iterator[None]:
 def _bury(world: World) -> None:
     """End the tasks of a Trio run that could not be ended, which they do with loud complaints.
 
-    Left to the collector, some would stay until the middle of another test.
+    Left to the collector, some would stay until the middle of another test. All tasks that there are here are
+    such ones: no other Trio run is under way.
     """
     world.scope = None
     for entries in world.unwritten:
