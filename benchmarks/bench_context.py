@@ -51,14 +51,14 @@ async def _measure(session: Session) -> None:
 
                 async def ours() -> float:
                     run = await engine.start(workflow, context)  # noqa: B023 - used in this turn only
-                    return await seconds_of(run.wait) / steps * 1e6  # noqa: B023
+                    return await seconds_of(run.wait) / steps * 1e6  # noqa: B023 - in this turn
 
                 async def theirs() -> float:
-                    return await seconds_of(lambda: bare(context)) / steps * 1e6  # noqa: B023
+                    return await seconds_of(lambda: bare(context)) / steps * 1e6  # noqa: B023 - in this turn
 
                 pairs = await in_turns(ours, theirs, session.repeat)
                 before = written()
-                writes = await recorded_writes(engine, lambda: engine.run(workflow, context))  # noqa: B023
+                writes = await recorded_writes(engine, lambda: engine.run(workflow, context))  # noqa: B023 - in this turn
                 rows = sum(len(write.row or b"") for batch in writes for write in batch)
                 more = {"bytes_per_step": rows / steps, "context_bytes": float(stored)}
                 if before is not None:

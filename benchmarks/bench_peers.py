@@ -114,10 +114,10 @@ async def beside(session: Session, title: str, runner: Runner) -> None:
                 calls = await calls_for(durable, session.seconds, level)
 
                 async def ours() -> float:
-                    return calls / await closed_loop(durable, calls, level)  # noqa: B023
+                    return calls / await closed_loop(durable, calls, level)  # noqa: B023 - in this turn
 
                 async def theirs() -> float:
-                    return await trio.to_thread.run_sync(runner.ask, level, session.seconds)  # noqa: B023
+                    return await trio.to_thread.run_sync(runner.ask, level, session.seconds)  # noqa: B023 - in this turn
 
                 await theirs()
                 pairs = await in_turns(ours, theirs, session.repeat)

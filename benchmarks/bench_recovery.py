@@ -110,7 +110,7 @@ async def _measure(session: Session, killed: Path, size: int, case: str) -> None
     )
 
 
-async def start_all(engine: Engine, workflow: Workflow, input: dict[str, Any], runs: int) -> None:  # noqa: A002
+async def start_all(engine: Engine, workflow: Workflow, input: dict[str, Any], runs: int) -> None:  # noqa: A002 - as the API has it
     """Start so many runs at once; returns when all are on disk."""
     async with trio.open_nursery() as nursery:
         for _ in range(runs):

@@ -26,7 +26,7 @@ def load_matplotlib() -> Any:
         sys.exit("plots need matplotlib: pip install 'durable-trio[bench]', or leave --plots away")
     mpl.use("Agg")
     mpl.rcParams["svg.hashsalt"] = "durable-trio"  # the same figures give the same file
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
 
     return plt
 
