@@ -24,7 +24,6 @@ from cpython.exc cimport PyErr_Clear, PyErr_Occurred, PyErr_SetFromErrno
 from cpython.long cimport PyLong_Check
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
-from posix.stat cimport stat, struct_stat
 
 from zlib import crc32
 
@@ -377,17 +376,50 @@ cdef class Changes:
 include "gathering.pxi"
 
 
+cdef extern from *:
+    """
+    #include <fcntl.h>
+    #include <sys/stat.h>
+    #ifdef STATX_INO
+    #include <sys/sysmacros.h>
+    #endif
+
+    static int read_identity(const char *path, unsigned long long *device, unsigned long long *inode)
+    {
+        struct stat found;
+    #ifdef STATX_INO
+        struct statx asked;
+        if (statx(AT_FDCWD, path, 0, STATX_INO, &asked) == 0) {
+            *device = makedev(asked.stx_dev_major, asked.stx_dev_minor);
+            *inode = asked.stx_ino;
+            return 0;
+        }
+        /* Some sandboxes refuse statx; and what is not there, stat does not find either. */
+    #endif
+        if (stat(path, &found) != 0)
+            return -1;
+        *device = found.st_dev;
+        *inode = found.st_ino;
+        return 0;
+    }
+    """
+    int read_identity(const char* path, unsigned long long* device, unsigned long long* inode) noexcept nogil
+
+
 def identity_of(bytes path not None):
-    """Device and inode of a file; ``os.stat``, which tells more, takes ten times as many instructions.
+    """Device and inode of a file, and nothing else.
+
+    Where a file system keeps fine-grained times (Linux from 6.13 on), it gives a file a new time at the next
+    write behind each ``stat``, which asks for it: 40 µs of a commit.
 
     Raises:
         OSError: it cannot be found.
     """
     cdef const char* name = path
-    cdef struct_stat found
+    cdef unsigned long long device, inode
     cdef int failed
     with nogil:
-        failed = stat(name, &found)
+        failed = read_identity(name, &device, &inode)
     if failed:
         PyErr_SetFromErrno(OSError)
-    return found.st_dev, found.st_ino
+    return device, inode
