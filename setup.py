@@ -22,7 +22,7 @@ setup(
             )
             for name in MODULES
         ],
-        include_path=["_speedups"],
+        include_path=["_speedups", "."],
         build_dir="build/cython",
         annotate=bool(os.environ.get("DURABLE_TRIO_ANNOTATE")),
         language_level=3,

@@ -42,6 +42,8 @@ from libc.math cimport signbit
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from durable_trio._speedups.batching cimport Intake, Ledger
+
 import copy as copying
 import dataclasses
 import functools
@@ -64,6 +66,7 @@ __all__ = [
     "MAX_DEPTH",
     "Concluder",
     "Context",
+    "RunBase",
     "StepScope",
     "Stepper",
     "apply_delta",

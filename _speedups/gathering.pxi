@@ -8,9 +8,6 @@ cdef class Ledger:
     not known.
     """
 
-    cdef public object key, workflow_number, indexed
-    cdef public long long seq
-
     def __init__(self, key, workflow_number, *, long long seq=0, indexed=None):
         self.key = key
         self.workflow_number = workflow_number
@@ -54,11 +51,11 @@ cdef class Intake:
         closed: nothing is taken by ``take``.
     """
 
-    cdef public object append, bell
-    cdef public bint holds_off, closed
-
-    def take(self, run, bytes record not None, task):
+    def take(self, Ledger run not None, bytes record not None, task):
         """Hand over a record and the task that waits for it, and wake the writer; False if it is closed."""
+        return self.takes(run, record, task)
+
+    cdef bint takes(self, Ledger run, bytes record, object task) except -1:
         cdef Entry entry
         if self.closed:
             return False
@@ -75,7 +72,7 @@ cdef class Intake:
         """Wake the writer, unless that is to wait."""
         self.rung()
 
-    cdef inline int rung(self) except -1:
+    cdef int rung(self) except -1:
         # Only the Trio thread unlocks and only the writer locks, so the check cannot be overtaken; if it is
         # unlocked already, the writer has yet to look at the queue.
         if not self.holds_off and self.bell.locked():

@@ -21,6 +21,23 @@ cdef extern from "Python.h":
         PyAsyncMethods* tp_as_async
 
 
+@cython.auto_pickle(False)
+cdef class RunBase(Ledger):
+    """What is asked of a run at every step; the rest is in the engine's ``RunState``.
+
+    Attributes:
+        at: the path of the top-level node that is under way, or None.
+        pause: an Event: no step starts until it is set. None: the run is not paused.
+        deadline: when its workflow's timeout is over, seconds since the epoch, or None.
+        stopped: it is cancelled: no step starts any more.
+        parking: all of its tasks wait: they are being ended, and it will be woken.
+        waits: whether a step's successor waits until the step is on disk.
+    """
+
+    cdef public object at, pause, deadline
+    cdef public bint stopped, parking, waits
+
+
 @cython.final
 @cython.freelist(256)
 @cython.auto_pickle(False)
@@ -80,8 +97,7 @@ cdef class Stepper:
         current_task: Trio's.
         tells: whether ``task._cancel_status.effectively_cancelled`` says if a task is being cancelled, so
             that nothing has to be awaited if it is not.
-        take: given a run, a record and a task, hands the record over, to wake the task when it is on disk; or
-            does nothing, and is False.
+        intake: where a record is handed over, to wake its task when it is on disk.
         sleep: the trap by which a task sleeps until it is woken.
         awake: what it is woken with, unless it is an Outcome to be unwrapped.
         restore: forgets the context variables that a body has left in the task of the scope that it is given.
@@ -98,7 +114,8 @@ cdef class Stepper:
     """
 
     cdef readonly Concluder concluder
-    cdef object now, monotonic, wait_to_enter, uncancelled, current_task, take, sleep, awake, restore
+    cdef Intake intake
+    cdef object now, monotonic, wait_to_enter, uncancelled, current_task, sleep, awake, restore
     cdef object otherwise, branch, failpoint
     cdef bint tells
     cdef public Py_ssize_t bodies
@@ -114,7 +131,7 @@ cdef class Stepper:
         uncancelled,
         current_task,
         bint tells,
-        take,
+        Intake intake not None,
         sleep,
         awake,
         restore,
@@ -130,7 +147,7 @@ cdef class Stepper:
         self.uncancelled = uncancelled
         self.current_task = current_task
         self.tells = tells
-        self.take = take
+        self.intake = intake
         self.sleep = sleep
         self.awake = awake
         self.restore = restore
@@ -167,7 +184,7 @@ cdef class Stepper:
             self.restore(scope)
         return 0
 
-    def step(self, run, StepScope scope not None, node, dict base not None, unsigned int visit, place):
+    def step(self, RunBase run not None, StepScope scope not None, node, dict base not None, unsigned int visit, place):
         """Awaited, runs a plain step of which nothing is recorded yet to its outcome.
 
         Raises:
@@ -185,7 +202,7 @@ cdef class Stepper:
 
     def walk(
         self,
-        run,
+        RunBase run not None,
         StepScope scope not None,
         tuple nodes not None,
         Py_ssize_t index,
@@ -246,7 +263,8 @@ cdef class Stride:
     """
 
     cdef Stepper stepper
-    cdef object run, node, place, awaited, task
+    cdef RunBase run
+    cdef object node, place, awaited, task
     cdef StepScope scope
     cdef dict base
     cdef unsigned int visit
@@ -446,7 +464,7 @@ cdef class Stride:
         """Nothing but a cancellation, or a pause, stands between the task and the body from here on."""
         cdef Stepper stepper = self.stepper
         self.scope.begun_at(self.node.path, stepper.concluder.step, self.visit)
-        run = self.run
+        cdef RunBase run = self.run
         self.state = ENTERING
         if stepper.draining or is_halted or run.pause is not None:
             self.awaited = stepper.wait_to_enter(run)
@@ -465,7 +483,8 @@ cdef class Stride:
 
     cdef bint has_come_to_step(self) except -1:
         """Come to the next step, if that is what is next, and the run goes on."""
-        cdef object node = self.nodes[self.index], run = self.run
+        cdef object node = self.nodes[self.index]
+        cdef RunBase run = self.run
         if not node.simple or is_halted(run):
             return False
         visits = self.visits.get(self.index, 0) + 1
@@ -479,9 +498,9 @@ cdef class Stride:
     cdef object recorded(self, bytes record):
         """What is to be awaited until this is on disk; None if the task is queued, and only has to sleep."""
         cdef Stepper stepper = self.stepper
-        run = self.run
+        cdef RunBase run = self.run
         if run.waits and not run.parking and stepper.failpoint is None:
-            if stepper.take(run, record, self.task):
+            if stepper.intake.takes(run, record, self.task):
                 return None
         return run.record(record)
 
@@ -500,7 +519,7 @@ cdef class Stride:
         return outcome if self.nodes is None else (self.index, self.base, outcome)
 
 
-cdef bint is_halted(run) except -1:
+cdef inline bint is_halted(RunBase run) except -1:
     """As ``RunState.halted``."""
     return run.stopped or (run.deadline is not None and run.expired)
 

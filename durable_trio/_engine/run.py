@@ -13,12 +13,13 @@ import trio
 from durable_trio._context import StepScope, current_scope
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
-from durable_trio._engine.committer import Ledger, Post
+from durable_trio._engine.committer import Post
 from durable_trio._engine.mailbox import Mailbox
 from durable_trio._engine.sleeping import AWAKE, CANCELLABLE, asleep
 from durable_trio._info import RunStatus
 from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import Header
+from durable_trio._speedups.context import RunBase
 
 if TYPE_CHECKING:
     from durable_trio._engine.engine import Engine
@@ -59,23 +60,22 @@ def milliseconds(due: float) -> int:
     return min(max(math.ceil(due * 1000), 0), 2**62)
 
 
-class RunState(Ledger):
+class RunState(RunBase):
     """A run that has not ended, or whose end somebody is still looking at.
 
-    Everything here is touched by the Trio thread alone; the committer's part is in ``Ledger``.
+    Everything here is touched by the Trio thread alone; the committer's part is in ``Ledger``, and what each
+    step asks for in ``RunBase``.
     """
 
     __slots__ = (
         "__weakref__",
         "_mailbox",
         "_plan",
-        "at",
         "begun",
         "blocking",
         "busy",
         "children",
         "compensating",
-        "deadline",
         "ended",
         "ending",
         "engine",
@@ -84,19 +84,15 @@ class RunState(Ledger):
         "input",
         "journal",
         "kept",
-        "parking",
-        "pause",
         "reason",
         "roused",
         "scope",
         "scopes",
         "status",
-        "stopped",
         "superseded",
         "timer",
         "undoes",
         "waiters",
-        "waits",
         "wake_at",
     )
 
@@ -126,7 +122,6 @@ class RunState(Ledger):
         self._mailbox: Mailbox | None = None
         self.busy = 0  # how many of its tasks are not at a wait
         self.children: frozenset[str] = _NO_CHILDREN  # the ids of the runs that it has started
-        self.parking = False  # all are: the tasks are being ended, and it will be woken
         self.blocking = False  # what is recorded of it makes no sense: the tasks are being ended
         self.roused = False  # something came for it while it was being parked
         self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
@@ -135,13 +130,10 @@ class RunState(Ledger):
         # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
         limit = plan.timeout if plan is not None else None
         self.deadline = None if limit is None else max(header.created, header.at or 0.0) + limit
-        self.at: str | None = None  # the path of the top-level node that is under way
         self.scopes = NO_SCOPES  # what is under way, for those who ask
-        self.pause: trio.Event | None = None  # paused: no step starts until this is set
         # (path, visit) at the top level: what the run was let go on from, or from before.
         self.superseded: Collection[tuple[str, int]] = _NO_VISITS
-        self.stopped = False  # cancelled: no step starts any more
-        self.reason: Any = None  # why it was cancelled
+        self.reason: Any = None  # why it was cancelled, if it is ``stopped``
         self.undoes = False  # if it is cancelled: what its steps did is undone
         # What it has come to, while what its steps did is undone. It is not ``stopped`` any more then.
         self.compensating: Ending | None = None

@@ -43,7 +43,7 @@ def make_stepper(
         trio.lowlevel.checkpoint_if_cancelled,
         trio.lowlevel.current_task,
         tells_of_cancellation(trio.lowlevel.current_task()),
-        committer.take,
+        committer,
         SHIELDED,
         AWAKE,
         body.restore_contextvars,

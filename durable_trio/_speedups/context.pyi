@@ -3,10 +3,16 @@
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, Final, Self, TypeVar, final, overload
 
+import trio
+from typing_extensions import disjoint_base
+
+from durable_trio._speedups.batching import Intake, Ledger
+
 __all__ = [
     "MAX_DEPTH",
     "Concluder",
     "Context",
+    "RunBase",
     "StepScope",
     "Stepper",
     "apply_delta",
@@ -90,6 +96,15 @@ class Concluder:
         duration: float,
     ) -> Any: ...
 
+@disjoint_base
+class RunBase(Ledger):
+    at: str | None
+    pause: trio.Event | None
+    deadline: float | None
+    stopped: bool
+    parking: bool
+    waits: bool
+
 @final
 class StepScope:
     run: Any
@@ -125,7 +140,7 @@ class Stepper:
         uncancelled: Callable[[], Awaitable[None]],
         current_task: Callable[[], Any],
         tells: bool,
-        take: Callable[[Any, bytes, Any], bool],
+        intake: Intake,
         sleep: Any,
         awake: Any,
         restore: Callable[[StepScope], None],
@@ -137,11 +152,11 @@ class Stepper:
     def enter(self, scope: StepScope, base: dict[str, Any], attempt: int) -> Context: ...
     def leave(self, scope: StepScope) -> None: ...
     def step(
-        self, run: Any, scope: StepScope, node: Any, base: dict[str, Any], visit: int, place: Any
+        self, run: RunBase, scope: StepScope, node: Any, base: dict[str, Any], visit: int, place: Any
     ) -> Coroutine[Any, Any, Any]: ...
     def walk(
         self,
-        run: Any,
+        run: RunBase,
         scope: StepScope,
         nodes: tuple[Any, ...],
         index: int,

@@ -36,7 +36,7 @@ from durable_trio._store import environment
 from durable_trio._store.seal import seal
 
 from .faults import Fault
-from .seeding import LINE, LongerWay, bug, no_short_way, tag
+from .seeding import LINE, LongerWay, bug, no_short_intake, no_short_way, tag
 
 _DONE, _CANCEL = 1, 4
 
@@ -51,7 +51,7 @@ def acknowledges_before_the_commit(_database: str) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     committer.Committer.durable = durable
-    committer.Committer.take = lambda _self, _run, _record, _task: False
+    no_short_intake()
 
 
 @bug(1, faults=(Fault("line", "ack-result:#1-5"), LINE))
@@ -71,7 +71,7 @@ def starts_the_successor_before_the_commit(_database: str) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     run.RunState.recorded = recorded
-    committer.Committer.take = lambda _self, _run, _record, _task: False
+    no_short_intake()
 
 
 @bug(25, 1, scenario="race", faults=(Fault("shim", "M:#21-26:e:5"),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from durable_trio._engine import engine, step
+from durable_trio._engine import committer, engine, step
 from durable_trio._engine.dispatch import run_node
 
 from .faults import Fault
@@ -75,6 +75,17 @@ class LongerWay:
         visits[index] = visits.get(index, 0) + 1
         run.at = nodes[index].path
         return index, base, await run_node(run, scope, nodes[index], base, visits[index], place)
+
+
+def no_short_intake() -> None:
+    """Have all records go through ``RunState.record``."""
+    begin = committer.Committer.__init__
+
+    def closed(self: committer.Committer, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self.closed = True
+
+    committer.Committer.__init__ = closed
 
 
 def no_short_way(longer: Callable[[Any], Any] = LongerWay) -> None:

@@ -6,6 +6,8 @@ import contextvars
 import gc
 import sys
 import types
+from collections import deque
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,8 @@ from durable_trio._engine.run import Outcome
 from durable_trio._snapshot.codec import Codec
 from durable_trio._snapshot.records import DELTA, OK, REPLACED, SAME, STEP, VALUE
 from durable_trio._snapshot.types import TypeRegistry
-from durable_trio._speedups.context import Concluder, Stepper, StepScope
+from durable_trio._speedups.batching import Entry, Intake, Ledger, gather
+from durable_trio._speedups.context import Concluder, RunBase, Stepper, StepScope
 
 CODEC = Codec(TypeRegistry([]))
 SLEEP, AWAKE = object(), outcome.Value(None)
@@ -48,21 +51,35 @@ async def otherwise(
     return answer or Outcome(1, repr(error if error is not None else value), b"")
 
 
+class Run(RunBase):
+    """Records go to the intake like those that the stepper hands over itself."""
+
+    expired = False
+
+    def __init__(self, intake: Intake) -> None:
+        super().__init__(bytes(16), 1)
+        self.intake = intake
+        self.waits = True
+
+    def record(self, record: bytes) -> Any:
+        self.intake.append(Entry(self, record))
+        return trap("recording")
+
+
 class World:
     """One engine's stepper, and one run that it goes through."""
 
     def __init__(self, *bodies: Any, clean: Any = None, tells: bool = True) -> None:
-        self.records: list[Any] = []
         self.restored: list[Any] = []
         self.nodes = tuple(
             SimpleNamespace(path=f"s{i}", fn=body, simple=body is not None) for i, body in enumerate(bodies)
         )
-        self.run = SimpleNamespace(
-            pause=None, stopped=False, deadline=None, waits=True, parking=False, at=None, record=self.recorded
-        )
+        self.queue: deque[Any] = deque()
+        self.intake = Intake()
+        self.intake.append, self.intake.bell = self.queue.append, Lock()
+        self.run = Run(self.intake)
         self.scope = StepScope(self.run)
         self.scope.clean = clean
-        self.closed = False
         self.task = SimpleNamespace(_cancel_status=SimpleNamespace(effectively_cancelled=False))
         self.stepper = Stepper(
             Concluder(CODEC, Outcome, (OK, STEP, SAME, DELTA, REPLACED, VALUE)),
@@ -72,7 +89,7 @@ class World:
             uncancelled,
             lambda: self.task,
             tells,
-            self.take,
+            self.intake,
             SLEEP,
             AWAKE,
             self.restored.append,
@@ -83,16 +100,12 @@ class World:
         )
         self.visits: dict[int, int] = {}
 
-    def take(self, _run: Any, record: bytes, task: Any) -> bool:
-        if self.closed:
-            return False
-        assert task is self.task
-        self.records.append(record)
-        return True
-
-    def recorded(self, record: bytes) -> Any:
-        self.records.append(record)
-        return trap("recording")
+    def row(self) -> bytes:
+        """The journal row of what was handed over."""
+        waiters: list[Any] = []
+        (write,), _, _ = gather(self.queue, waiters, Ledger, None)
+        assert all(waiter is self.task for waiter in waiters)
+        return write.row
 
     def walk(self, index: int = 0) -> Any:
         return self.stepper.walk(self.run, self.scope, self.nodes, index, {"n": 0}, self.visits, "top")
@@ -133,7 +146,7 @@ def test_a_row_goes_from_record_to_record() -> None:
     assert row.send(AWAKE) is SLEEP
     index, base, end = returned(row, AWAKE)
     assert (index, base, end.value) == (2, {"b": 7}, {"b": 7})
-    records = [CODEC.decode_row(b"\x91" + record)[0] for record in [*world.records, end.record]]
+    records = [*CODEC.decode_row(world.row()), *CODEC.decode_row(b"\x91" + end.record)]
     assert [(record.path, record.form, record.data) for record in records] == [
         ("s0", REPLACED, {"a": 7}),
         ("s1", REPLACED, {"b": 7}),
@@ -157,7 +170,8 @@ def test_it_stops_before_a_step_of_a_halted_run(halted: dict[str, Any]) -> None:
     world = World(quick, quick)
     row = world.walk()
     assert row.send(None) is SLEEP
-    world.run.__dict__.update(halted)
+    for name, value in halted.items():
+        setattr(world.run, name, value)
     assert returned(row, AWAKE) == (1, {"n": 0}, None)
 
 
@@ -168,7 +182,7 @@ def test_an_outcome_is_given_back_if_the_run_was_stopped_meanwhile() -> None:
     world.run.stopped = True
     index, _, end = returned(row, 1)
     assert (index, end.value) == (0, {"a": 1})
-    assert world.records == []
+    assert not world.queue
 
 
 def test_a_failed_commit_is_raised() -> None:
@@ -188,7 +202,7 @@ def test_a_run_that_does_not_wait_so_is_asked_what_to_await() -> None:
 
 def test_if_the_writer_takes_nothing_the_run_is_asked_what_to_await() -> None:
     world = World(quick, quick)
-    world.closed = True
+    world.intake.closed = True
     row = world.walk()
     assert row.send(None) == "recording"
     assert returned(row, None)[0] == 1
@@ -241,7 +255,7 @@ def test_what_is_no_plain_success_is_judged_and_the_row_goes_on() -> None:
     row = world.walk()
     assert row.send(None) == "judged"
     assert row.send(Outcome(OK, {"x": 1}, b"\xc0")) is SLEEP
-    assert world.records == [b"\xc0"]
+    assert world.row() == b"\x91\xc0"
     assert returned(row, AWAKE)[1] == {"x": 1}
 
 
@@ -396,6 +410,7 @@ def test_it_leaves_nothing_behind() -> None:
             row.send(None)
             if end == "close":
                 row.close()
+        world.queue.clear()  # the collector does not look into entries, and no engine leaves any behind
 
     for _ in range(50):
         play()

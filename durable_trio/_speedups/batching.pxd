@@ -1,0 +1,14 @@
+# What other compiled modules use of _speedups/batching.pyx.
+
+
+cdef class Ledger:
+    cdef public object key, workflow_number, indexed
+    cdef public long long seq
+
+
+cdef class Intake:
+    cdef public object append, bell
+    cdef public bint holds_off, closed
+
+    cdef bint takes(self, Ledger run, bytes record, object task) except -1
+    cdef int rung(self) except -1
