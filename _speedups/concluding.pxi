@@ -60,9 +60,17 @@ cdef class Concluder:
             The outcome; or None if it takes a longer look: an ``Err``, a jump, a mapping that is no dict,
             anything that a step must not return or that cannot be stored.
         """
-        return self.concluded(base, ctx, value, is_branch, path, visit, attempt, started, duration)
+        cdef tuple success = self.plain_success(
+            base, ctx, value, is_branch, path, visit, attempt, started, duration
+        )
+        return None if success is None else self.outcome_of(success)
 
-    cdef object concluded(
+    cdef object outcome_of(self, tuple success):
+        """The outcome, of what ``plain_success`` gave."""
+        new, record, is_context = success
+        return self.outcome(self.ok_code, new, record, None, is_context)
+
+    cdef tuple plain_success(
         self,
         dict base,
         Context ctx,
@@ -74,6 +82,10 @@ cdef class Concluder:
         double started,
         double duration,
     ):
+        """What ``conclude`` makes an outcome of: what the step leaves, the record, whether that is a context.
+
+        In a row, nobody needs an outcome: it would be made, asked and forgotten at each step.
+        """
         cdef Job job = freezing(self.user_types, self.resolve)
         cdef bint is_ok = type(value) is Ok and PyTuple_GET_SIZE(value) == 2
         cdef bint is_context, was_replaced, special
@@ -100,7 +112,7 @@ cdef class Concluder:
             if special:
                 data = self.wire(data)
             record = self.record_of(path, visit, attempt, started, duration, form, data, removed)
-            return self.outcome(self.ok_code, new, record, None, is_context)
+            return new, record, is_context
         except Exception:
             return None  # the longer look says what it is
 

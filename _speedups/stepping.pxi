@@ -357,6 +357,7 @@ cdef class Stride:
     cdef object moved_on(self, object sent, object thrown, bint* has_ended):
         cdef bint is_done
         cdef object came, outcome
+        cdef bytes record
         # One turn of this is one thing that was awaited.
         while True:
             is_done = False
@@ -392,11 +393,17 @@ cdef class Stride:
                     continue
                 outcome = came
             # The step has come to this.
-            if self.nodes is None or not self.leads_on(outcome):
-                return self.over(outcome, has_ended)
-            self.base = outcome.value
+            if type(outcome) is tuple and self.has_successor():
+                self.base, record, _ = <tuple>outcome
+            else:
+                if type(outcome) is tuple:
+                    outcome = self.stepper.concluder.outcome_of(<tuple>outcome)
+                if not self.has_successor() or not self.leads_on(outcome):
+                    return self.over(outcome, has_ended)
+                self.base = outcome.value
+                record = outcome.record
             self.index += 1
-            self.awaited = self.recorded(outcome.record)
+            self.awaited = self.recorded(record)
             if self.awaited is None:
                 self.state = ASLEEP
                 return self.stepper.sleep
@@ -404,7 +411,7 @@ cdef class Stride:
             sent = thrown = None
 
     cdef object moved_on_in_body(self, object sent, object thrown, bint* is_done):
-        """What the body yields; or, when it is done, the outcome, or None if that is still awaited."""
+        """What the body yields; or, when it is done, a ``plain_success``, or None if an outcome is awaited."""
         cdef Stepper stepper = self.stepper
         cdef StepScope scope = self.scope
         cdef object value = None, error = None, outcome = None
@@ -424,7 +431,7 @@ cdef class Stride:
         self.state = JUDGING  # so the body is left once, whatever comes
         stepper.left(scope)
         if error is None:
-            outcome = stepper.concluder.concluded(
+            outcome = stepper.concluder.plain_success(
                 self.base,
                 scope.context,
                 value,
@@ -504,14 +511,17 @@ cdef class Stride:
                 return None
         return run.record(record)
 
-    cdef bint leads_on(self, outcome) except -1:
-        """Whether the next node comes next."""
+    cdef bint has_successor(self) except -1:
+        """Whether the next node may come next."""
         return (
-            outcome.status == self.stepper.concluder.ok
-            and outcome.next is None
+            self.nodes is not None
             and self.index + 1 < PyTuple_GET_SIZE(self.nodes)
             and not self.run.stopped
         )
+
+    cdef bint leads_on(self, outcome) except -1:
+        """Whether an outcome is one that the next node follows."""
+        return outcome.status == self.stepper.concluder.ok and outcome.next is None
 
     cdef object over(self, object outcome, bint* has_ended):
         self.end()
