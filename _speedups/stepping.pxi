@@ -209,6 +209,7 @@ cdef class Stepper:
         dict base not None,
         dict visits not None,
         place,
+        then=None,
     ):
         """Awaited, runs plain steps at the top level from this one on, each when the one before is recorded.
 
@@ -221,10 +222,13 @@ cdef class Stepper:
             base: the frozen context that it is given.
             visits: by index, how often the run has come to a node; kept up to date.
             place: that of the top level.
+            then: called with ``(run, scope, visits, index, base, outcome)`` when that is over, to give what
+                is awaited next, or None. So whoever has nothing to do but to go on needs no coroutine, whose
+                frame would lie between the task and its steps.
 
         Returns:
             ``(index, base, outcome)``: where it has stopped; the context there; and what came of that node,
-            not recorded yet, or None if it was not entered.
+            not recorded yet, or None if it was not entered. With ``then``: what that comes to.
 
         Raises:
             BaseException: as of ``step``.
@@ -238,6 +242,7 @@ cdef class Stepper:
         stride.index = index
         stride.visits = visits
         stride.place = place
+        stride.then = then
         return stride
 
 
@@ -248,6 +253,7 @@ cdef enum:
     JUDGING  # awaits an outcome of what was no plain success
     RECORDING  # awaits that the outcome is on disk
     ASLEEP  # the same, without anything in between that sleeps for it
+    FOLLOWED  # awaits what comes behind the row
     OVER
 
 
@@ -273,6 +279,7 @@ cdef class Stride:
     cdef tuple nodes
     cdef Py_ssize_t index
     cdef dict visits
+    cdef object then
 
     def __await__(self):
         return self
@@ -382,6 +389,8 @@ cdef class Stride:
                 if not is_done:
                     return came
                 sent = thrown = self.awaited = None
+                if self.state == FOLLOWED:
+                    return self.ended(came, has_ended)
                 if self.state == ENTERING:
                     self.enter()
                     continue
@@ -524,9 +533,22 @@ cdef class Stride:
         return outcome.status == self.stepper.concluder.ok and outcome.next is None
 
     cdef object over(self, object outcome, bint* has_ended):
+        """What the step, or the row, has come to; or what is yielded by that which follows it."""
+        if self.nodes is None:
+            return self.ended(outcome, has_ended)
+        if self.then is None:
+            return self.ended((self.index, self.base, outcome), has_ended)
+        self.awaited = self.then(self.run, self.scope, self.visits, self.index, self.base, outcome)
+        if self.awaited is None:
+            return self.ended(None, has_ended)
+        self.state = FOLLOWED
+        self.base = self.node = None  # nothing is kept alive that is not needed any more
+        return self.moved_on(None, None, has_ended)
+
+    cdef object ended(self, object came, bint* has_ended):
         self.end()
         has_ended[0] = True
-        return outcome if self.nodes is None else (self.index, self.base, outcome)
+        return came
 
 
 cdef inline bint is_halted(RunBase run) except -1:

@@ -7,6 +7,9 @@ node runs. That is all there is to recovery: no user code is replayed, and none 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Any
+
 from durable_trio._context import StepScope
 from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
@@ -21,66 +24,108 @@ from durable_trio._snapshot.records import CANCELLED, FINISH, OK, REASON, Done
 from durable_trio._values import Failure
 
 
-async def walk(run: RunState, scope: StepScope) -> None:
-    """Walk the plan until the run ends, which is handed over, or until it is found to be cancelled.
+def walk(run: RunState, scope: StepScope) -> Awaitable[None]:
+    """Awaited, walks the plan until the run ends, which is handed over, or until it is found to be cancelled.
 
     A cancellation of Trio's leaves the run where it is: the caller knows what it means.
     """
-    plan = run.plan
-    nodes = plan.nodes
-    max_visits = plan.max_visits
-    base = run.input
-    visits: dict[int, int] = {}
-    steps = 0
-    index = 0
+    nodes = run.plan.nodes
+    if run.journal is None and nodes[0].simple and _may_be_rowed(run, 0):
+        # Most of what runs do is this: nothing of it is recorded, and one step follows the other.
+        return run.engine.stepper.walk(run, scope, nodes, 0, run.input, {}, Place.TOP, _go_on)
+    return _walk(run, scope)
+
+
+def _may_be_rowed(run: RunState, steps: int) -> bool:
+    """Whether steps can follow one another without a look at each visit; ``steps`` were visited so far."""
+    return not run.superseded and steps + len(run.plan.nodes) < run.plan.max_visits
+
+
+def _go_on(
+    run: RunState,
+    scope: StepScope,
+    visits: dict[int, int],
+    index: int,
+    base: dict[str, Any],
+    outcome: Outcome | None,
+) -> Awaitable[None] | None:
+    """What is to be awaited when a row from the top has come so far; None if that is all."""
+    steps = index
+    if outcome is not None:
+        steps += 1
+        ending, _ = _next(run.plan, index, outcome)
+        if ending is not None and not run.stopped:
+            _finish(run, ending, outcome)
+            return None
+    return _walk_on(run, scope, visits, index, base, steps, outcome)
+
+
+def _walk(run: RunState, scope: StepScope) -> Awaitable[None]:
+    index, base = 0, run.input
     if run.journal is not None and not run.halted:
         index, base = passed_over(run, run.journal)
-        visits = dict.fromkeys(range(index), 1)
-        steps = index
-    while not run.halted:
-        node = nodes[index]
-        outcome = None
-        fresh = True
-        if node.simple and run.journal is None and not run.superseded and steps + len(nodes) < max_visits:
-            # Most of what runs do is this: nothing of it is recorded, and one step follows the other.
-            at = index
-            index, base, outcome = await run.engine.stepper.walk(
-                run, scope, nodes, at, base, visits, Place.TOP
-            )
-            steps += index - at
-            if outcome is None:
-                continue
-            steps += 1
-        else:
-            run.at = node.path
-            steps += 1
-            if steps > max_visits:
-                reason = _endless(max_visits, node.name)
-                give_up(run, Ending("failed", reason, {node.path: reason}), [])
+    return _walk_on(run, scope, dict.fromkeys(range(index), 1), index, base, index, None)
+
+
+async def _walk_on(
+    run: RunState,
+    scope: StepScope,
+    visits: dict[int, int],
+    index: int,
+    base: dict[str, Any],
+    steps: int,
+    outcome: Outcome | None,
+) -> None:
+    """Walk the plan from the node at ``index`` on, or from this outcome of it, which is not recorded yet."""
+    plan = run.plan
+    nodes = plan.nodes
+    fresh = True
+    while True:
+        if outcome is None:
+            if run.halted:
                 return
-            visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
-            if run.journal is not None:
-                outcome = replayed(run, node, base, visit)
-                fresh = outcome is None
-            if outcome is None:
-                outcome = await run_node(run, scope, node, base, visit, Place.TOP)
-                run.journal = None  # what it may have held for this node is used; there is nothing later
-        ending = None
-        index += 1
-        if outcome.status != OK or outcome.next is not None or index == len(nodes):
-            ending, index = _next(plan, index - 1, outcome)
+            node = nodes[index]
+            fresh = True
+            if node.simple and run.journal is None and _may_be_rowed(run, steps):
+                at = index
+                index, base, outcome = await run.engine.stepper.walk(
+                    run, scope, nodes, at, base, visits, Place.TOP
+                )
+                steps += index - at
+                if outcome is None:
+                    continue
+                steps += 1
+            else:
+                run.at = node.path
+                steps += 1
+                if steps > plan.max_visits:
+                    reason = _endless(plan.max_visits, node.name)
+                    give_up(run, Ending("failed", reason, {node.path: reason}), [])
+                    return
+                visit = visits[index] = visit_from(run.superseded, node.path, visits.get(index, 0) + 1)
+                if run.journal is not None:
+                    outcome = replayed(run, node, base, visit)
+                    fresh = outcome is None
+                if outcome is None:
+                    outcome = await run_node(run, scope, node, base, visit, Place.TOP)
+                    run.journal = None  # what it may have held for this node is used; there is nothing later
+        ending, index = _next(plan, index, outcome)
         if run.stopped:
             if outcome.record:
                 run.put(outcome.record)
         elif ending is not None:
-            finish = end if ending.status == "completed" else give_up
-            finish(run, ending, [outcome.record] if outcome.record else [])
+            _finish(run, ending, outcome)
             return
         elif fresh:
             await (run.record(outcome.record) if outcome.record else run.recorded())
             if ARMED:
                 failpoint("step.durable")
-        base = outcome.value
+        base, outcome = outcome.value, None
+
+
+def _finish(run: RunState, ending: Ending, outcome: Outcome) -> None:
+    finish = end if ending.status == "completed" else give_up
+    finish(run, ending, [outcome.record] if outcome.record else [])
 
 
 def _next(plan: Plan, index: int, outcome: Outcome) -> tuple[Ending | None, int]:

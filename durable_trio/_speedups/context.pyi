@@ -163,4 +163,5 @@ class Stepper:
         base: dict[str, Any],
         visits: dict[int, int],
         place: Any,
-    ) -> Coroutine[Any, Any, tuple[int, dict[str, Any], Any]]: ...
+        then: Callable[..., Awaitable[Any] | None] | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...

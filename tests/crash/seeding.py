@@ -70,11 +70,23 @@ class LongerWay:
         return step.run_any_step(*arguments)
 
     async def walk(
-        self, run: Any, scope: Any, nodes: Any, index: int, base: Any, visits: Any, place: Any
+        self,
+        run: Any,
+        scope: Any,
+        nodes: Any,
+        index: int,
+        base: Any,
+        visits: Any,
+        place: Any,
+        then: Any = None,
     ) -> Any:
         visits[index] = visits.get(index, 0) + 1
         run.at = nodes[index].path
-        return index, base, await run_node(run, scope, nodes[index], base, visits[index], place)
+        outcome = await run_node(run, scope, nodes[index], base, visits[index], place)
+        if then is None:
+            return index, base, outcome
+        following = then(run, scope, visits, index, base, outcome)
+        return following if following is None else await following
 
 
 def no_short_intake() -> None:
