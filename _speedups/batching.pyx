@@ -306,9 +306,10 @@ cdef class Changes:
                 self.deletions.append(write)
             else:
                 self.add(write)
-        # Python's own sort; one made for such keys took four fifths less, but that is 1% of a step in all.
         for table in (self.runs, self.rows, self.aliases, self.entered, self.messages, self.timers):
-            table.sort()
+            # Mostly they are, as the writes are. To find that out, sorting takes five times as long.
+            if not is_in_order(table):
+                table.sort()
         for table in (self.left, self.taken, self.stopped):
             table.sort()
 
@@ -371,6 +372,21 @@ cdef class Changes:
         found = PyDict_GetItemWithError(self._moves, key)
         self._moves[key] = by if found == NULL else <long>(<object>found) + by
         return 0
+
+
+cdef bint is_in_order(list pairs) except -1:
+    """Whether the keys of pairs of keys and values ascend."""
+    cdef bytes key, before = b""
+    cdef Py_ssize_t length, length_before
+    cdef int comparison
+    for pair in pairs:
+        key = <bytes>(<tuple>pair)[0]
+        length, length_before = PyBytes_GET_SIZE(key), PyBytes_GET_SIZE(before)
+        comparison = memcmp(PyBytes_AS_STRING(before), PyBytes_AS_STRING(key), min(length, length_before))
+        if comparison > 0 or (comparison == 0 and length < length_before):
+            return False
+        before = key
+    return True
 
 
 include "gathering.pxi"

@@ -91,8 +91,8 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
         merge_posts: makes one of two posts of a run.
 
     Returns:
-        The writes, at most one per run of the entries; the answers; and what holds the entries' runs. Their
-        ledgers are as they will be when the writes are on disk.
+        The writes, at most one per run of the entries, and these in key order; the answers; and what holds
+        the entries' runs. Their ledgers are as they will be when the writes are on disk.
     """
     cdef dict groups = {}  # by run key, its first entry, with the others joined to it
     cdef list writes = []
@@ -114,8 +114,9 @@ def gather(queue, list waiters not None, type stand_in not None, merge_posts):
             count += len(item)
         else:
             waiters.append(item)
-    for key, item in groups.items():
-        writes.append(write_of(key, <Entry>item))
+    # In key order, in which most of what they come to is sorted, too: of keys alone that takes half the time.
+    for key in sorted(groups):
+        writes.append(write_of(key, <Entry>groups[key]))
     return writes, answers, groups
 
 

@@ -184,7 +184,15 @@ cdef class Stepper:
             self.restore(scope)
         return 0
 
-    def step(self, RunBase run not None, StepScope scope not None, node, dict base not None, unsigned int visit, place):
+    def step(
+        self,
+        RunBase run not None,
+        StepScope scope not None,
+        node,
+        dict base not None,
+        unsigned int visit,
+        place,
+    ):
         """Awaited, runs a plain step of which nothing is recorded yet to its outcome.
 
         Raises:
@@ -420,7 +428,7 @@ cdef class Stride:
             sent = thrown = None
 
     cdef object moved_on_in_body(self, object sent, object thrown, bint* is_done):
-        """What the body yields; or, when it is done, a ``plain_success``, or None if an outcome is awaited."""
+        """What the body yields; or, if it is done, a ``plain_success``, or None if an outcome is awaited."""
         cdef Stepper stepper = self.stepper
         cdef StepScope scope = self.scope
         cdef object value = None, error = None, outcome = None
