@@ -30,10 +30,17 @@ def walk(run: RunState, scope: StepScope) -> Awaitable[None]:
     A cancellation of Trio's leaves the run where it is: the caller knows what it means.
     """
     nodes = run.plan.nodes
-    if run.journal is None and nodes[0].simple and _may_be_rowed(run, 0):
+    index, base = 0, run.input
+    if run.journal is not None and not run.halted:
+        index, base = passed_over(run, run.journal)
+        if run.journal.holds_only(index):
+            run.at = nodes[index].path
+            run.journal = None  # it says nothing of what comes now
+    visits = dict.fromkeys(range(index), 1)
+    if nodes[index].simple and run.journal is None and _may_be_rowed(run, index):
         # Most of what runs do is this: nothing of it is recorded, and one step follows the other.
-        return run.engine.stepper.walk(run, scope, nodes, 0, run.input, {}, Place.TOP, _go_on)
-    return _walk(run, scope)
+        return run.engine.stepper.walk(run, scope, nodes, index, base, visits, Place.TOP, _go_on)
+    return _walk_on(run, scope, visits, index, base, index, None)
 
 
 def _may_be_rowed(run: RunState, steps: int) -> bool:
@@ -49,7 +56,9 @@ def _go_on(
     base: dict[str, Any],
     outcome: Outcome | None,
 ) -> Awaitable[None] | None:
-    """What is to be awaited when a row from the top has come so far; None if that is all."""
+    """What is to be awaited when a row, before which each node was visited once, has come so far; None if
+    that is all.
+    """
     steps = index
     if outcome is not None:
         steps += 1
@@ -58,13 +67,6 @@ def _go_on(
             _finish(run, ending, outcome)
             return None
     return _walk_on(run, scope, visits, index, base, steps, outcome)
-
-
-def _walk(run: RunState, scope: StepScope) -> Awaitable[None]:
-    index, base = 0, run.input
-    if run.journal is not None and not run.halted:
-        index, base = passed_over(run, run.journal)
-    return _walk_on(run, scope, dict.fromkeys(range(index), 1), index, base, index, None)
 
 
 async def _walk_on(
