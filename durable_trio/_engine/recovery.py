@@ -20,11 +20,12 @@ from durable_trio._definition.plan import Plan
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.ending import end
 from durable_trio._engine.mailbox import Letter
+from durable_trio._engine.replay import plain_head
 from durable_trio._engine.run import Ending, Kept, RunState, milliseconds
 from durable_trio._errors import StoreCorrupt, StoreError
 from durable_trio._info import FIRST_ENDED_CODE, PAUSED_CODE, STATUS_CODES, RunStatus
 from durable_trio._snapshot.journal import Journal
-from durable_trio._snapshot.records import OK, CancelRequested, Header
+from durable_trio._snapshot.records import OK, CancelRequested, Header, Record
 from durable_trio._snapshot.types import UnknownType
 from durable_trio._store.base import Stored, Write
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger("durable_trio")
 _PAGE = 1000
+_EMPTY = Journal(())
 _NO_CHILDREN: frozenset[str] = frozenset()
 SMALL = 4096  # bytes of a journal and a mailbox that are read ahead of a run's turn
 _MOST_KEPT = 10_000  # runs whose turn is still to come, and of which that is kept: 40 MB at the most
@@ -304,14 +306,30 @@ def _load(engine: Engine, run: RunState) -> tuple[Sequence[bytes], None]:
     return stored.rows, None
 
 
+def _has_plain_head(run: RunState, records: list[Record]) -> bool:
+    """Whether nothing was recorded of a run but plain outcomes at its head; it goes on behind them then."""
+    plan = run.plan
+    run.head = None
+    if run.header.fingerprint == plan.fingerprint:
+        run.head = plain_head(plan, run.input, records)
+    if run.head is None:
+        return False
+    run.at = plan.nodes[run.head[0]].path
+    return True
+
+
 def load_journal(engine: Engine, run: RunState) -> bool:
     """Read what is recorded of a run that gets its place; False if it cannot go on."""
     try:
         rows, messages = run.kept or _load(engine, run)
         run.kept = None
         run.seq = len(rows)
-        journal = Journal(engine.codec.decode_rows(rows))
-        go_on_from(engine, run, journal, messages)
+        records = engine.codec.decode_rows(rows)
+        if messages == () and _has_plain_head(run, records):
+            journal = _EMPTY
+        else:
+            journal = Journal(records)
+            go_on_from(engine, run, journal, messages)
         if run.timer is None:
             run.timer = _timer_ahead(run, journal)
         if ARMED:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from durable_trio._definition.nodes import MapNode, Node, ParallelNode
+from durable_trio._definition.plan import Plan
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._snapshot.journal import Journal
-from durable_trio._snapshot.records import DELTA, ERROR, OK, STEP, TIMED_OUT, Done
+from durable_trio._snapshot.records import (
+    DELTA,
+    ERROR,
+    OK,
+    REPLACED,
+    SAME,
+    STEP,
+    TIMED_OUT,
+    Done,
+    Record,
+)
 from durable_trio._snapshot.view import NO_CONTEXT, data_of
 from durable_trio._speedups.context import apply_delta
 
@@ -34,6 +46,38 @@ def passed_over(run: RunState, journal: Journal) -> tuple[int, dict[str, Any]]:
             base = data_of(journal, done, base)
         passed += 1
     return passed, base
+
+
+def plain_head(
+    plan: Plan, base: dict[str, Any], records: Sequence[Record]
+) -> tuple[int, dict[str, Any]] | None:
+    """The same, if that is all that these records say; None if they say more, or something else.
+
+    Then nothing has to be known of the run but this: no ``Journal`` is made.
+
+    Args:
+        plan: as which the run was started.
+        base: its input.
+        records: all that are in the run's journal.
+    """
+    if len(records) >= min(len(plan.nodes), plan.max_visits):
+        return None
+    for node, done in zip(plan.nodes, records, strict=False):
+        if (
+            type(done) is not Done
+            or done.path != node.path
+            or done.visit != 1
+            or done.status != OK
+            or done.next is not None
+        ):
+            return None
+        if done.form == DELTA:
+            base = apply_delta(base, done.data, done.removed, False)
+        elif done.form == REPLACED:
+            base = done.data
+        elif done.form != SAME:
+            return None
+    return len(records), base
 
 
 def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Outcome | None:

@@ -79,6 +79,7 @@ class RunState(RunBase):
         "ended",
         "ending",
         "engine",
+        "head",
         "header",
         "id",
         "input",
@@ -114,6 +115,8 @@ class RunState(RunBase):
         self.id = header.id
         self.input: dict[str, Any] = header.input
         self.journal: Journal | None = None  # what was recorded before this process took the run up
+        # Instead of that, how many nodes at the head of the plan are over, and the context after them.
+        self.head: tuple[int, dict[str, Any]] | None = None
         # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which
         # drops this.
         self.kept: Kept | None = None

@@ -30,12 +30,10 @@ def walk(run: RunState, scope: StepScope) -> Awaitable[None]:
     A cancellation of Trio's leaves the run where it is: the caller knows what it means.
     """
     nodes = run.plan.nodes
-    index, base = 0, run.input
+    index, base = run.head or (0, run.input)
+    run.head = None
     if run.journal is not None and not run.halted:
         index, base = passed_over(run, run.journal)
-        if run.journal.holds_only(index):
-            run.at = nodes[index].path
-            run.journal = None  # it says nothing of what comes now
     visits = dict.fromkeys(range(index), 1)
     if nodes[index].simple and run.journal is None and _may_be_rowed(run, index):
         # Most of what runs do is this: nothing of it is recorded, and one step follows the other.

@@ -187,20 +187,6 @@ class Journal:
             return record.started + record.duration
         return record.at
 
-    def holds_only(self, outcomes: int) -> bool:
-        """Whether there are so many outcomes, and nothing else was recorded that concerns a node."""
-        return len(self.done) == outcomes and not (
-            self.attempts
-            or self.waiting
-            or self.answered
-            or self.chosen
-            or self.spread
-            or self.children
-            or self.compensated
-            or self.superseded
-            or self.unheard
-        )
-
     def open_waits(self) -> Iterator[Waiting]:
         """The waits that a run may be at: not those in what has ended without them, such as a step that took
         too long.
