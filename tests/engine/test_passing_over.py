@@ -8,7 +8,7 @@ import pytest
 
 from durable_trio import Ok, StoreCorrupt, Workflow
 from durable_trio._definition.plan import compile_plan
-from durable_trio._engine.replay import passed_over, replayed
+from durable_trio._engine.replay import passed_over, plain_head, replayed
 from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import (
     DELTA,
@@ -94,3 +94,39 @@ def test_a_block_without_the_record_of_a_branch_is_damage_here_too():
     run = SimpleNamespace(input=GIVEN, plan=plan_of(), journal=Journal([A, B, P]))
     with pytest.raises(StoreCorrupt, match="do not fit together"):
         passed_over(run, run.journal)
+
+
+@pytest.mark.parametrize(
+    "records", [[], [A], [A, B], [node("a"), B], [node("a", REPLACED, {"all": True}), B]]
+)
+def test_if_nothing_else_is_recorded_no_journal_is_needed_for_that(records):
+    run = SimpleNamespace(input=GIVEN, plan=plan_of())
+    index, base = plain_head(run.plan, GIVEN, records)
+    assert (index, base) == passed_over(run, Journal(records))
+    assert list(base) == list(passed_over(run, Journal(records))[1])
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [A, B, X],
+        [A, X],
+        [B],
+        [A, A],
+        [A, node("b", visit=2)],
+        [A, node("b", REASON, "bad", status=ERROR)],
+        [A, node("b", to="c")],
+        [A, node("b", RESULTS, [])],
+        [A, B, Rewound("b", 1, 9.0)],
+        [Rewound("a", 1, 9.0)],
+        [A, B, X, P, C],
+        [node("a"), node("b"), node("p", kind=PARALLEL), node("c"), LAST],
+    ],
+)
+def test_of_anything_else_a_journal_is_made(records):
+    assert plain_head(plan_of(), GIVEN, records) is None
+
+
+def test_a_run_that_may_visit_no_more_is_walked():
+    assert plain_head(plan_of(max_visits=2), GIVEN, [A, B]) is None
+    assert plain_head(plan_of(max_visits=3), GIVEN, [A, B]) == (2, WITH_B)
