@@ -49,7 +49,22 @@ cdef class Intake:
         bell: the lock by which the writer sleeps: it acquires it, and whoever has work for it releases it.
         holds_off: the writer is not to be woken now. It will be, when that is over.
         closed: nothing is taken by ``take``.
+        failure: of a commit: nothing is accepted any more. None as long as there is none.
     """
+
+    def put(self, run, records, status=None, bytes header=None, bytes alias=None, post=None):
+        """Hand over what happened to a run. It reaches the disk after all that was put before it.
+
+        Args:
+            run, records, status, header, alias, post: as of ``Entry``.
+
+        Raises:
+            StoreError: a commit has failed.
+        """
+        if self.failure is not None:
+            raise self.failure
+        append = self.append
+        append(Entry(run, records, status, header, alias, post))
 
     def take(self, Ledger run not None, bytes record not None, task):
         """Hand over a record and the task that waits for it, and wake the writer; False if it is closed."""

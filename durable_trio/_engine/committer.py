@@ -30,7 +30,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -96,7 +96,6 @@ class Committer(Intake):
         self._writes = False  # the writer, now
         self._request = sleep_request(self._not_asked)
         self._landing: deque[_Waiter] = deque()  # on disk, and not all of them are woken yet
-        self._failure: BaseException | None = None
         self._closing = False
         self._failed = False  # the writer's own note that it has ended
         self.commits = 0
@@ -112,34 +111,16 @@ class Committer(Intake):
 
     # -- the Trio thread -----------------------------------------------------------------------------
 
-    def put(
-        self,
-        run: Ledger,
-        records: bytes | Sequence[bytes],
-        status: int | None = None,
-        header: bytes | None = None,
-        alias: bytes | None = None,
-        post: Post | None = None,
-    ) -> None:
-        """Hand over what happened to a run. It reaches the disk after all that was put before it.
-
-        Raises:
-            StoreError: a commit has failed; nothing is accepted any more.
-        """
-        if self._failure is not None:
-            raise self._failure
-        self.append(Entry(run, records, status, header, alias, post))
-
     def put_write(self, write: Write) -> None:
         """Hand over a write to a run that no task holds (such as its deletion)."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         self.append(write)
 
     def put_answer(self, answer: Answer) -> None:
         """Hand over the answer to a request of another process."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         self.append(answer)
 
     @contextmanager
@@ -171,8 +152,8 @@ class Committer(Intake):
         Raises:
             StoreError: the commit failed.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if self._thread is None:
             self._commit_here()
             return trio.lowlevel.cancel_shielded_checkpoint()  # noqa: ASYNC105 - the caller awaits it
@@ -249,7 +230,7 @@ class Committer(Intake):
 
     def _go_on(self) -> None:
         self.holds_off = False
-        if self._queue and self._failure is None:
+        if self._queue and self.failure is None:
             self.kick()
 
     @trio.lowlevel.enable_ki_protection
@@ -257,7 +238,7 @@ class Committer(Intake):
         """The background commits of the ``async`` mode. Runs until cancelled."""
         while True:
             await trio.sleep(interval)
-            if self._queue and self._failure is None:
+            if self._queue and self.failure is None:
                 self.kick()
 
     async def aclose(self) -> None:
@@ -265,7 +246,7 @@ class Committer(Intake):
         through ``on_failure``.
         """
         self._closing = True
-        if self._failure is None:
+        if self.failure is None:
             self.kick()
         if self._thread is not None:
             if self.bell.locked():
@@ -274,7 +255,7 @@ class Committer(Intake):
                 await trio.to_thread.run_sync(self._thread.join)
                 await trio.lowlevel.checkpoint()  # the last batch's callback comes before this returns
                 # Who came behind the writer's last look at the queue, nobody else would wake.
-                while self._queue and self._failure is None:
+                while self._queue and self.failure is None:
                     await trio.to_thread.run_sync(self._write_and_report)
                     await trio.lowlevel.checkpoint()
 
@@ -359,7 +340,7 @@ class Committer(Intake):
             waiters.clear()  # the writer may still have the list, and would keep runs alive that have ended
             return
         # No commit follows this one, so those who came behind it would wait for ever.
-        self._failure = failure
+        self.failure = failure
         self.closed = True
         for item in (*waiters, *self._queue):
             if isinstance(item, trio.lowlevel.Task):

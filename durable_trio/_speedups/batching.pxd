@@ -7,7 +7,7 @@ cdef class Ledger:
 
 
 cdef class Intake:
-    cdef public object append, bell
+    cdef public object append, bell, failure
     cdef public bint holds_off, closed
 
     cdef bint takes(self, Ledger run, bytes record, object task) except -1

@@ -123,7 +123,17 @@ class Intake:
     bell: Any
     holds_off: bool
     closed: bool
+    failure: BaseException | None
     def __init__(self) -> None: ...
+    def put(
+        self,
+        run: Ledger,
+        records: bytes | Sequence[bytes],
+        status: int | None = None,
+        header: bytes | None = None,
+        alias: bytes | None = None,
+        post: Any = None,
+    ) -> None: ...
     def take(self, run: Ledger, record: bytes, task: Any) -> bool: ...
     def ring(self) -> None: ...
 

@@ -162,7 +162,7 @@ class SimulatedCommitter(Committer):
 
     async def aclose(self) -> None:
         self._closing = True
-        if self._failure is None:
+        if self.failure is None:
             self.kick()
         if self._bell.locked():
             self._bell.release()
