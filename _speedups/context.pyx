@@ -69,6 +69,7 @@ __all__ = [
     "RunBase",
     "StepScope",
     "Stepper",
+    "Stride",
     "apply_delta",
     "freeze",
     "same",

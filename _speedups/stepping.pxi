@@ -287,7 +287,7 @@ cdef class Stride:
     cdef tuple nodes
     cdef Py_ssize_t index
     cdef dict visits
-    cdef object then
+    cdef object then, trap
 
     def __await__(self):
         return self
@@ -297,6 +297,18 @@ cdef class Stride:
 
     def __next__(self):
         return self.send(None)
+
+    def begin(self):
+        """Go as far as that is possible without being suspended: the outcome, or None.
+
+        None: it is to be awaited now, and is suspended at once.
+        """
+        cdef bint has_ended = False
+        came = self.go_on(None, None, &has_ended)
+        if has_ended:
+            return came
+        self.trap = came
+        return None
 
     def send(self, value):
         """As of a coroutine."""
@@ -345,6 +357,11 @@ cdef class Stride:
 
     cdef object go_on(self, object sent, object thrown, bint* has_ended):
         """Go on with what was sent, or thrown: what is yielded then, or what it has come to."""
+        cdef object trap = self.trap
+        if trap is not None:
+            self.trap = None
+            if thrown is None:
+                return trap  # of ``begin``
         try:
             if self.state == NEW:
                 return self.begun(thrown, has_ended)

@@ -17,7 +17,7 @@ through the blocks around to the worker, which blocks this run alone.
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -59,7 +59,7 @@ from durable_trio._snapshot.records import (
     Waiting,
 )
 from durable_trio._snapshot.view import NO_CONTEXT, RESULTS_KEY
-from durable_trio._speedups.context import thaw
+from durable_trio._speedups.context import Stride, thaw
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Failure
 
@@ -281,7 +281,9 @@ class Block:
             scope.attempt = 0  # it has been another branch's
             awaited = run_node(run, scope, self._branches[index], self._base, self._visit, Place.BRANCH)
             try:
-                outcome = await (awaited if self._spread else eagerly(awaited, self._spread_out))
+                outcome = awaited.begin() if type(awaited) is Stride else None
+                if outcome is None:
+                    outcome = await self._beside_others(awaited)
             except BaseException as error:  # noqa: BLE001 - nothing is lost: see there
                 self._cut_off(index, scope, error)
                 return
@@ -293,6 +295,14 @@ class Block:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 context = task.context
                 row = 0
+
+    def _beside_others(self, awaited: Coroutine[Any, Any, Outcome]) -> Awaitable[Outcome]:
+        """A branch that is to be awaited; the others get their tasks when it suspends."""
+        if type(awaited) is Stride:  # which has begun: it will be at once
+            self._spread_out()
+        elif not self._spread:
+            return eagerly(awaited, self._spread_out)
+        return awaited
 
     def _spread_out(self) -> None:
         """The block's own task is about to suspend: start tasks for as many other branches as may run."""

@@ -1,6 +1,15 @@
 # The docstrings are in _speedups/context.pyx, where help() finds them.
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from typing import Any, ClassVar, Final, Self, TypeVar, final, overload
 
 import trio
@@ -15,6 +24,7 @@ __all__ = [
     "RunBase",
     "StepScope",
     "Stepper",
+    "Stride",
     "apply_delta",
     "freeze",
     "same",
@@ -153,7 +163,7 @@ class Stepper:
     def leave(self, scope: StepScope) -> None: ...
     def step(
         self, run: RunBase, scope: StepScope, node: Any, base: dict[str, Any], visit: int, place: Any
-    ) -> Coroutine[Any, Any, Any]: ...
+    ) -> Stride: ...
     def walk(
         self,
         run: RunBase,
@@ -164,4 +174,18 @@ class Stepper:
         visits: dict[int, int],
         place: Any,
         then: Callable[..., Awaitable[Any] | None] | None = None,
-    ) -> Coroutine[Any, Any, Any]: ...
+    ) -> Stride: ...
+
+@final
+class Stride(Coroutine[Any, Any, Any]):
+    def begin(self) -> Any: ...
+    @property
+    def cr_frame(self) -> Any: ...
+    @property
+    def cr_await(self) -> Any: ...
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...

@@ -377,6 +377,42 @@ def test_the_last_body_of_an_engine_that_drains_is_told() -> None:
     assert world.stepper.drained.is_set()
 
 
+def test_a_step_that_does_not_suspend_can_be_had_at_once() -> None:
+    assert World(quick).step().begin().value == {"n": 0}
+    world = World(one)
+    step = world.step()
+    assert step.begin() is None
+    assert world.stepper.bodies == 1
+    assert step.send(None) == "one"  # what the body has yielded, and not again what it would yield now
+    assert returned(step, 4).value == {"a": 4}
+    with pytest.raises(RuntimeError, match="awaited already"):
+        step.begin()
+
+
+def test_a_step_that_has_begun_can_be_interrupted_before_it_is_awaited() -> None:
+    world = World(one)
+    step = world.step()
+    assert step.begin() is None
+    assert step.throw(KeyboardInterrupt()) == "judged"
+    with pytest.raises(KeyboardInterrupt):
+        step.send(None)
+    assert world.stepper.bodies == 0
+    step = world.step()
+    step.begin()
+    step.close()
+    assert world.stepper.bodies == 0
+
+
+def test_what_a_step_raises_at_once_is_judged() -> None:
+    async def fails(_ctx: Any) -> None:
+        raise Told("oh")
+
+    step = World(fails).step()
+    assert step.begin() is None
+    assert step.send(None) == "judged"
+    assert "oh" in returned(step, None).value
+
+
 async def test_trio_sees_through_it() -> None:
     async def waits(_ctx: Any) -> None:
         await trio.sleep_forever()
