@@ -53,6 +53,7 @@ __all__ = [
     "seal",
     "timer_key",
     "unsealed",
+    "wake",
 ]
 
 cdef enum:

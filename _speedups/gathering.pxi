@@ -95,6 +95,27 @@ cdef class Intake:
         return 0
 
 
+def wake(waiters, Py_ssize_t count, task_type, reschedule, awake, on_failure):
+    """Wake or call the first so many of a deque of waiters, or all that there are, and take them out.
+
+    Args:
+        waiters: tasks, and functions without an argument. What these raise is given to ``on_failure``, and
+            does not stop the rest.
+        task_type: of a task.
+        reschedule: wakes a task, given ``awake``.
+    """
+    take = waiters.popleft
+    for _ in range(min(count, <Py_ssize_t>len(waiters))):
+        waiter = take()
+        if isinstance(waiter, task_type):
+            reschedule(waiter, awake)
+            continue
+        try:
+            waiter()
+        except BaseException as error:  # whatever it is
+            on_failure(error)
+
+
 def gather(queue, list waiters not None, type stand_in not None, merge_posts):
     """Take all that is in the queue now, and make of it what one transaction writes.
 

@@ -40,7 +40,7 @@ import trio
 from durable_trio._engine._failpoints import failpoint
 from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep, sleep_request
 from durable_trio._errors import StoreError
-from durable_trio._speedups.batching import Entry, Intake, Ledger, gather
+from durable_trio._speedups.batching import Entry, Intake, Ledger, gather, wake
 from durable_trio._store.base import Answer, Store, Write
 
 __all__ = ["Committer", "Ledger", "Post"]
@@ -351,16 +351,7 @@ class Committer(Intake):
     @trio.lowlevel.enable_ki_protection  # who is taken out, and not rescheduled, would sleep for ever
     def _wake(self, waiters: deque[_Waiter], count: int) -> None:
         """Wake or call so many of those whose commit is on disk, or all that there are."""
-        task, reschedule, take = trio.lowlevel.Task, trio.lowlevel.reschedule, waiters.popleft
-        for _ in range(min(count, len(waiters))):
-            waiter = take()
-            if isinstance(waiter, task):
-                reschedule(waiter, AWAKE)
-                continue
-            try:
-                waiter()
-            except BaseException as error:  # noqa: BLE001 - what is behind it in the batch waits, too
-                self._on_failure(error)
+        wake(waiters, count, trio.lowlevel.Task, trio.lowlevel.reschedule, AWAKE, self._on_failure)
 
 
 def _merged(first: Post, second: Post) -> Post:

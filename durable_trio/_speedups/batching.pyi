@@ -26,6 +26,7 @@ __all__ = [
     "seal",
     "timer_key",
     "unsealed",
+    "wake",
 ]
 
 RUN_KEY_LENGTH: Final = 16
@@ -137,6 +138,14 @@ class Intake:
     def take(self, run: Ledger, record: bytes, task: Any) -> bool: ...
     def ring(self) -> None: ...
 
+def wake(
+    waiters: deque[Any],
+    count: int,
+    task_type: type[Any],
+    reschedule: Callable[[Any, Any], None],
+    awake: Any,
+    on_failure: Callable[[BaseException], None],
+) -> None: ...
 def gather(
     queue: deque[Any], waiters: list[Any], stand_in: type, merge_posts: Callable[[Any, Any], Any]
 ) -> tuple[list[Write], list[Answer], dict[bytes, Entry]]: ...
