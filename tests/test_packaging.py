@@ -151,7 +151,8 @@ def test_sdist_has_all_that_building_and_testing_need(dists):
 def test_wheel_has_the_package_and_nothing_else(dists, wheel):
     names = set(wheel.namelist())
     wanted = {
-        f"durable_trio/{name}" for name in sources(dists.source / "durable_trio", ".py", ".pyi", ".typed")
+        f"durable_trio/{name}"
+        for name in sources(dists.source / "durable_trio", ".py", ".pyi", ".pxd", ".typed")
     }
     binaries = {name for name in names if name.endswith(".so")}
     metadata = {name for name in names if re.match(r"durable_trio-[^/]+\.dist-info/", name)}
