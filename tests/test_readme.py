@@ -167,7 +167,7 @@ def test_architecture_names_every_file_and_no_other():
     named = set(re.findall(r"^\| `([\w./]+\.(?:py|pyi|pyx|pxi|pxd))` \|", text, re.MULTILINE))
     there = {
         path.relative_to(ROOT).as_posix()
-        for folder, suffixes in (("durable_trio", (".py",)), ("_speedups", (".pyx", ".pxi", ".pxd")))
+        for folder, suffixes in (("durable_trio", (".py", ".pxd")), ("_speedups", (".pyx", ".pxi")))
         for path in (ROOT / folder).rglob("*")
         if path.suffix in suffixes and path.stat().st_size and "__pycache__" not in path.parts
     }
