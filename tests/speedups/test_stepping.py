@@ -413,6 +413,49 @@ def test_what_a_step_raises_at_once_is_judged() -> None:
     assert "oh" in returned(step, None).value
 
 
+def test_what_comes_behind_a_row_is_called_with_how_far_it_came_and_may_be_all() -> None:
+    world = World(quick, None)
+    told: list[Any] = []
+    row = world.stepper.walk(
+        world.run, world.scope, world.nodes, 0, {"n": 0}, world.visits, "top", lambda *came: told.append(came)
+    )
+    assert row.send(None) is SLEEP
+    assert told == []  # nothing comes behind a record that is not on disk
+    assert returned(row, AWAKE) is None
+    assert told == [(world.run, world.scope, {0: 1}, 1, {"n": 0}, None)]
+
+
+@pytest.mark.parametrize("how", ["returns", "raises", "is interrupted", "closes"])
+def test_what_comes_behind_a_row_may_be_awaited(how: str) -> None:
+    ended: list[str] = []
+
+    async def behind(*_came: Any) -> int:
+        try:
+            sent = await trap("behind")
+        finally:
+            ended.append("behind")
+        if how == "raises":
+            raise Told
+        return sent + 1
+
+    world = World(quick)
+    row = world.stepper.walk(world.run, world.scope, world.nodes, 0, {"n": 0}, world.visits, "top", behind)
+    assert row.send(None) == "behind"
+    if how == "returns":
+        assert returned(row, 4) == 5
+    elif how == "raises":
+        with pytest.raises(Told):
+            row.send(4)
+    elif how == "is interrupted":
+        with pytest.raises(KeyboardInterrupt):
+            row.throw(KeyboardInterrupt())
+    else:
+        row.close()
+    assert ended == ["behind"]
+    with pytest.raises(RuntimeError, match="awaited already"):
+        row.send(None)
+
+
 async def test_trio_sees_through_it() -> None:
     async def waits(_ctx: Any) -> None:
         await trio.sleep_forever()
