@@ -7,6 +7,7 @@ that names them, through a descriptor that was opened with ``O_DSYNC``.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 import subprocess
@@ -157,3 +158,17 @@ def test_exit_commits_the_start_and_the_end(strace, tmp_path):
     """Fewer syncs where fewer were promised: what counts them above can count to something else than four."""
     events = story(watched(strace, tmp_path, 10, "exit"))
     assert events.count("commit") == 20
+
+
+def test_a_commit_does_not_ask_for_the_times_of_its_files(strace, tmp_path):
+    """Linux from 6.13 on would give them new ones at the next write, at the cost of an entry in its journal."""
+    if not hasattr(ctypes.CDLL(None), "statx"):
+        pytest.skip("this C library has no statx")
+    log = tmp_path / "strace.txt"
+    command = [strace, "-f", "-qq", "-s", "200", "-e", "trace=%%stat,mkdir", "-e", "signal=none", "-o", log]
+    command += [sys.executable, "-c", PROGRAM, tmp_path, "3", "sync"]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT, timeout=120)
+    under_way = log.read_text().partition("effect-opened")[2].partition("effect-closing")[0]
+    asked = [line for line in under_way.splitlines() if "data.mdb" in line]
+    assert len(asked) >= 4 * 3
+    assert all("STATX_INO, {" in line or "STATX_INO,  <unfinished" in line for line in asked), asked[:3]
