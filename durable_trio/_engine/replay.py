@@ -8,6 +8,7 @@ from typing import Any
 from durable_trio._definition.nodes import MapNode, Node, ParallelNode
 from durable_trio._definition.plan import Plan
 from durable_trio._engine.run import Outcome, RunState
+from durable_trio._errors import StoreCorrupt
 from durable_trio._snapshot.journal import Journal
 from durable_trio._snapshot.records import (
     DELTA,
@@ -40,10 +41,7 @@ def passed_over(run: RunState, journal: Journal) -> tuple[int, dict[str, Any]]:
         done = recorded((node.path, 1))
         if done is None or done.status != OK or done.next is not None:
             break
-        if done.form == DELTA:
-            base = apply_delta(base, done.data, done.removed, False)
-        else:
-            base = data_of(journal, done, base)
+        base = _left_by(journal, done, base)
         passed += 1
     return passed, base
 
@@ -59,6 +57,9 @@ def plain_head(
         plan: as which the run was started.
         base: its input.
         records: all that are in the run's journal.
+
+    Raises:
+        StoreCorrupt: one of them makes no sense.
     """
     if len(records) >= min(len(plan.nodes), plan.max_visits):
         return None
@@ -71,10 +72,8 @@ def plain_head(
             or done.next is not None
         ):
             return None
-        if done.form == DELTA:
-            base = apply_delta(base, done.data, done.removed, False)
-        elif done.form == REPLACED:
-            base = done.data
+        if done.form in (DELTA, REPLACED):
+            base = _context_after(done, base)
         elif done.form != SAME:
             return None
     return len(records), base
@@ -91,9 +90,25 @@ def replayed(run: RunState, node: Node, base: dict[str, Any], visit: int) -> Out
     done = journal.done.get((node.path, visit))
     if done is None:
         return None
-    value = data_of(journal, done, base)
+    value = _left_by(journal, done, base)
     errors = None if done.status == OK else _errors(run, journal, done)
     return Outcome(done.status, value, b"", done.next, done.form not in NO_CONTEXT, errors)
+
+
+def _left_by(journal: Journal, done: Done, base: dict[str, Any]) -> Any:
+    if done.form in (DELTA, REPLACED):
+        return _context_after(done, base)
+    return data_of(journal, done, base)
+
+
+def _context_after(done: Done, base: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return apply_delta(base, done.data, done.removed, done.form == REPLACED)
+    except TypeError as error:  # a checksum does not tell that it is of no context
+        raise StoreCorrupt(
+            f"the record of visit {done.visit} of {done.path!r} does not say what became of the context; "
+            "restore the run from a backup, or delete it"
+        ) from error
 
 
 def _errors(run: RunState, journal: Journal, done: Done) -> dict[str, Any]:

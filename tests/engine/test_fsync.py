@@ -161,7 +161,7 @@ def test_exit_commits_the_start_and_the_end(strace, tmp_path):
 
 
 def test_a_commit_does_not_ask_for_the_times_of_its_files(strace, tmp_path):
-    """Linux from 6.13 on would give them new ones at the next write, at the cost of an entry in its journal."""
+    """Linux from 6.13 on would give them new ones at the next write, which costs an entry in a journal."""
     if not hasattr(ctypes.CDLL(None), "statx"):
         pytest.skip("this C library has no statx")
     log = tmp_path / "strace.txt"

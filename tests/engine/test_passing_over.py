@@ -130,3 +130,17 @@ def test_of_anything_else_a_journal_is_made(records):
 def test_a_run_that_may_visit_no_more_is_walked():
     assert plain_head(plan_of(max_visits=2), GIVEN, [A, B]) is None
     assert plain_head(plan_of(max_visits=3), GIVEN, [A, B]) == (2, WITH_B)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [node("a", DELTA, 5), node("a", REPLACED, [1]), node("a", DELTA, {"k": 1}, removed=[["x"]])],
+)
+def test_a_record_that_does_not_say_what_became_of_the_context_is_damage(damaged):
+    run = SimpleNamespace(input=GIVEN, plan=plan_of(), journal=Journal([damaged]))
+    with pytest.raises(StoreCorrupt, match="what became of the context"):
+        plain_head(run.plan, GIVEN, [damaged])
+    with pytest.raises(StoreCorrupt, match="what became of the context"):
+        passed_over(run, run.journal)
+    with pytest.raises(StoreCorrupt, match="what became of the context"):
+        replayed(run, run.plan.nodes[0], GIVEN, 1)
