@@ -1,5 +1,5 @@
-"""Steps on their way: where a task is (``StepScope``), what enters bodies (``Stepper``), and rows of plain
-steps, from the entry of a body to the record that is on disk (``Stride``): nearly all that runs do is this.
+"""Steps on their way: where a task is (``StepScope``), what enters bodies (``Stepper``), and rows of nodes,
+from the entry of a body to the record that is on disk (``Stride``): nearly all that runs do is this.
 """
 
 cdef extern from "Python.h":
@@ -30,12 +30,19 @@ cdef class RunBase(Ledger):
         pause: an Event: no step starts until it is set. None: the run is not paused.
         deadline: when its workflow's timeout is over, seconds since the epoch, or None.
         stopped: it is cancelled: no step starts any more.
+        halted: it is ``stopped``, or ``expired`` (which the engine says): no step starts any more.
+        busy: how many of its tasks are not at a wait.
         parking: all of its tasks wait: they are being ended, and it will be woken.
         waits: whether a step's successor waits until the step is on disk.
     """
 
     cdef public object at, pause, deadline
     cdef public bint stopped, parking, waits
+    cdef public Py_ssize_t busy
+
+    @property
+    def halted(self):
+        return is_halted(self)
 
 
 @cython.final
@@ -103,6 +110,8 @@ cdef class Stepper:
         restore: forgets the context variables that a body has left in the task of the scope that it is given.
         otherwise: a coroutine function that makes an outcome of what is no plain success:
             ``(run, scope, node, base, place, ctx, value, error)``.
+        run_node: given ``(run, scope, node, base, visit, place)``, what is awaited to run any node to its
+            outcome.
         branch: the place of a branch.
         failpoint: called with the name of what is passed, or None.
         drained: an Event that is set when the last body comes back while the engine is draining.
@@ -116,7 +125,7 @@ cdef class Stepper:
     cdef readonly Concluder concluder
     cdef Intake intake
     cdef object now, monotonic, wait_to_enter, uncancelled, current_task, sleep, awake, restore
-    cdef object otherwise, branch, failpoint
+    cdef object otherwise, run_node, branch, failpoint
     cdef bint tells
     cdef public Py_ssize_t bodies
     cdef public bint draining
@@ -136,6 +145,7 @@ cdef class Stepper:
         awake,
         restore,
         otherwise,
+        run_node,
         branch,
         failpoint,
         drained,
@@ -152,6 +162,7 @@ cdef class Stepper:
         self.awake = awake
         self.restore = restore
         self.otherwise = otherwise
+        self.run_node = run_node
         self.branch = branch
         self.failpoint = failpoint
         self.drained = drained
@@ -219,14 +230,14 @@ cdef class Stepper:
         place,
         then=None,
     ):
-        """Awaited, runs plain steps at the top level from this one on, each when the one before is recorded.
+        """Awaited, runs nodes at the top level from this one on, each when the one before is recorded.
 
-        It stops before the first node that is no plain step, before any when the run is halted, and behind
-        the first step whose outcome decides what comes next: that of the last node, an error, a jump.
+        Nothing of them is recorded yet. It stops before any when the run is halted, and behind the first one
+        whose outcome decides what comes next: that of the last node, an error, a jump.
 
         Args:
             nodes: of the top level.
-            index: of the first step.
+            index: of the first one.
             base: the frozen context that it is given.
             visits: by index, how often the run has come to a node; kept up to date.
             place: that of the top level.
@@ -236,7 +247,7 @@ cdef class Stepper:
 
         Returns:
             ``(index, base, outcome)``: where it has stopped; the context there; and what came of that node,
-            not recorded yet, or None if it was not entered. With ``then``: what that comes to.
+            not recorded yet, or None if the run was halted before it. With ``then``: what that comes to.
 
         Raises:
             BaseException: as of ``step``.
@@ -258,7 +269,7 @@ cdef enum:
     NEW  # not awaited yet
     ENTERING  # awaits that a body may be entered
     IN_BODY
-    JUDGING  # awaits an outcome of what was no plain success
+    JUDGING  # awaits an outcome of what was no plain success, or of what is no plain step
     RECORDING  # awaits that the outcome is on disk
     ASLEEP  # the same, without anything in between that sleeps for it
     FOLLOWED  # awaits what comes behind the row
@@ -269,7 +280,7 @@ cdef enum:
 @cython.freelist(256)
 @cython.auto_pickle(False)
 cdef class Stride:
-    """Plain steps on their way: an awaitable, as a coroutine is.
+    """A plain step on its way, or a row of nodes: an awaitable, as a coroutine is.
 
     It is what ``async def`` would make of a loop over steps, written out: one object for a whole row of them,
     and one call of C between a body and its run's task, where coroutines would be four frames. With many runs
@@ -382,7 +393,7 @@ cdef class Stride:
         self.task = self.stepper.current_task()  # a coroutine stays in its task
         if self.nodes is None:
             self.come_to_step(is_halted(self.run))
-        elif not self.has_come_to_step():
+        elif not self.has_come_to_node():
             return self.over(None, has_ended)
         return self.moved_on(None, None, has_ended)
 
@@ -398,7 +409,7 @@ cdef class Stride:
                     raise thrown
                 if sent is not self.stepper.awake:
                     sent.unwrap()
-                if not self.has_come_to_step():
+                if not self.has_come_to_node():
                     return self.over(None, has_ended)
                 sent = None
                 continue
@@ -422,7 +433,7 @@ cdef class Stride:
                 if self.state == RECORDING:
                     if self.stepper.failpoint is not None:
                         self.stepper.failpoint("step.durable")
-                    if not self.has_come_to_step():
+                    if not self.has_come_to_node():
                         return self.over(None, has_ended)
                     continue
                 outcome = came
@@ -522,24 +533,33 @@ cdef class Stride:
 
     # -- in a row ----------------------------------------------------------------------------------
 
-    cdef bint has_come_to_step(self) except -1:
-        """Come to the next step, if that is what is next, and the run goes on."""
+    cdef bint has_come_to_node(self) except -1:
+        """Come to the next node, unless the run is halted."""
         cdef object node = self.nodes[self.index]
         cdef RunBase run = self.run
-        if not node.simple or is_halted(run):
+        if is_halted(run):
             return False
         visits = self.visits.get(self.index, 0) + 1
         self.visits[self.index] = visits
         self.visit = visits
         self.node = node
         run.at = node.path
-        self.come_to_step(False)
+        if node.simple:
+            self.come_to_step(False)
+        else:
+            self.awaited = self.stepper.run_node(run, self.scope, node, self.base, visits, self.place)
+            self.state = JUDGING
         return True
 
     cdef object recorded(self, bytes record):
-        """What is to be awaited until this is on disk; None if the task is queued, and only has to sleep."""
+        """What is to be awaited until this is on disk; None if the task is queued, and only has to sleep.
+
+        A node that has handed its record over itself leaves an empty one.
+        """
         cdef Stepper stepper = self.stepper
         cdef RunBase run = self.run
+        if not record:
+            return run.recorded()
         if run.waits and not run.parking and stepper.failpoint is None:
             if stepper.intake.takes(run, record, self.task):
                 return None
@@ -577,7 +597,6 @@ cdef class Stride:
 
 
 cdef inline bint is_halted(RunBase run) except -1:
-    """As ``RunState.halted``."""
     return run.stopped or (run.deadline is not None and run.expired)
 
 

@@ -73,7 +73,6 @@ class RunState(RunBase):
         "_plan",
         "begun",
         "blocking",
-        "busy",
         "children",
         "compensating",
         "ended",
@@ -123,7 +122,6 @@ class RunState(RunBase):
         self.status: RunStatus = "pending"
         self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None
-        self.busy = 0  # how many of its tasks are not at a wait
         self.children: frozenset[str] = _NO_CHILDREN  # the ids of the runs that it has started
         self.blocking = False  # what is recorded of it makes no sense: the tasks are being ended
         self.roused = False  # something came for it while it was being parked
@@ -226,11 +224,6 @@ class RunState(RunBase):
         """It has taken longer than its workflow's timeout, and its task is being cancelled for that."""
         scope = self.scope
         return self.deadline is not None and not self.parking and scope is not None and scope.cancel_called
-
-    @property
-    def halted(self) -> bool:
-        """It is cancelled or expired: no step of it starts any more."""
-        return self.stopped or (self.deadline is not None and self.expired)
 
     @property
     def halt_cause(self) -> str:

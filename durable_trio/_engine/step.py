@@ -19,7 +19,7 @@ from durable_trio._engine import body
 from durable_trio._engine._failpoints import ARMED, failpoint
 from durable_trio._engine.body import Place, Verdict
 from durable_trio._engine.committer import Committer
-from durable_trio._engine.dispatch import handles
+from durable_trio._engine.dispatch import handles, run_node
 from durable_trio._engine.run import Outcome, RunState
 from durable_trio._engine.sleeping import AWAKE, SHIELDED, tells_of_cancellation
 from durable_trio._errors import StoreCorrupt
@@ -48,6 +48,7 @@ def make_stepper(
         AWAKE,
         body.restore_contextvars,
         _outcome_otherwise,
+        run_node,
         Place.BRANCH,
         failpoint if ARMED else None,
         trio.Event(),

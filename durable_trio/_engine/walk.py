@@ -35,14 +35,14 @@ def walk(run: RunState, scope: StepScope) -> Awaitable[None]:
     if run.journal is not None and not run.halted:
         index, base = passed_over(run, run.journal)
     visits = dict.fromkeys(range(index), 1)
-    if nodes[index].simple and run.journal is None and _may_be_rowed(run, index):
-        # Most of what runs do is this: nothing of it is recorded, and one step follows the other.
+    if run.journal is None and _may_be_rowed(run, index):
+        # Most of what runs do is this: nothing of it is recorded, and one node follows the other.
         return run.engine.stepper.walk(run, scope, nodes, index, base, visits, Place.TOP, _go_on)
     return _walk_on(run, scope, visits, index, base, index, None)
 
 
 def _may_be_rowed(run: RunState, steps: int) -> bool:
-    """Whether steps can follow one another without a look at each visit; ``steps`` were visited so far."""
+    """Whether nodes can follow one another without a look at each visit; ``steps`` were visited so far."""
     return not run.superseded and steps + len(run.plan.nodes) < run.plan.max_visits
 
 
@@ -86,7 +86,7 @@ async def _walk_on(
                 return
             node = nodes[index]
             fresh = True
-            if node.simple and run.journal is None and _may_be_rowed(run, steps):
+            if run.journal is None and _may_be_rowed(run, steps):
                 at = index
                 index, base, outcome = await run.engine.stepper.walk(
                     run, scope, nodes, at, base, visits, Place.TOP

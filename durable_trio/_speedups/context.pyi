@@ -114,6 +114,9 @@ class RunBase(Ledger):
     stopped: bool
     parking: bool
     waits: bool
+    busy: int
+    @property
+    def halted(self) -> bool: ...
 
 @final
 class StepScope:
@@ -155,6 +158,7 @@ class Stepper:
         awake: Any,
         restore: Callable[[StepScope], None],
         otherwise: Callable[..., Awaitable[Any]],
+        run_node: Callable[..., Awaitable[Any]],
         branch: Any,
         failpoint: Callable[[str], None] | None,
         drained: Any,

@@ -98,6 +98,7 @@ async def test_a_map_that_is_over_is_not_cancelled_as_well(disk, wf):
         await trio.sleep_forever()
 
     async with open_engine(disk, workflows=[wf], durability="sync") as engine:
+        engine.committer.closed = True  # so that every record goes the longer way, by ``durable``
         original = engine.committer.durable
         cancelled = []
 

@@ -61,6 +61,9 @@ class Run(RunBase):
         self.intake = intake
         self.waits = True
 
+    def recorded(self) -> Any:
+        return trap("recorded")
+
     def record(self, record: bytes) -> Any:
         self.intake.append(Entry(self, record))
         return trap("recording")
@@ -94,11 +97,19 @@ class World:
             AWAKE,
             self.restored.append,
             otherwise,
+            self.run_node,
             "branch",
             None,
             trio.Event(),
         )
         self.visits: dict[int, int] = {}
+
+    async def run_node(
+        self, _run: Any, _scope: Any, node: Any, base: dict[str, Any], visit: int, place: str
+    ) -> Outcome:
+        """Of what is no plain step."""
+        value = await trap((node.path, base, visit, place))
+        return Outcome(OK, {**base, "node": value}, b"" if value is None else b"the node's", None)
 
     def row(self) -> bytes:
         """The journal row of what was handed over."""
@@ -156,13 +167,35 @@ def test_a_row_goes_from_record_to_record() -> None:
     assert world.visits == {0: 1, 1: 1, 2: 1}
 
 
-def test_it_stops_before_what_is_no_plain_step() -> None:
-    world = World(quick, None, quick)
+def test_what_is_no_plain_step_is_run_by_whoever_knows_it() -> None:
+    world = World(one, None, quick)
     row = world.walk()
-    assert row.send(None) is SLEEP
-    assert returned(row, AWAKE) == (1, {"n": 0}, None)
-    assert world.visits == {0: 1}
-    assert returned(World(None).walk(), None) == (0, {"n": 0}, None)
+    row.send(None)
+    assert row.send(4) is SLEEP
+    assert row.send(AWAKE) == ("s1", {"a": 4}, 1, "top")
+    assert world.run.at == "s1"
+    assert row.send(5) is SLEEP  # until the record is on disk
+    assert world.row().endswith(b"the node's")
+    assert returned(row, AWAKE)[1] == {"a": 4, "node": 5}
+    assert world.visits == {0: 1, 1: 1, 2: 1}
+
+
+def test_what_has_handed_its_record_over_is_waited_for() -> None:
+    world = World(None, quick)
+    row = world.walk()
+    assert row.send(None)[0] == "s0"
+    assert row.send(None) == "recorded"
+    assert world.queue == deque()
+    assert returned(row, None)[:2] == (1, {"n": 0, "node": None})
+
+
+def test_what_is_raised_by_what_is_no_plain_step_ends_the_row() -> None:
+    row = World(None, quick).walk()
+    row.send(None)
+    with pytest.raises(KeyboardInterrupt):
+        row.throw(KeyboardInterrupt())
+    with pytest.raises(RuntimeError, match="awaited already"):
+        row.send(None)
 
 
 @pytest.mark.parametrize("halted", [{"stopped": True}, {"deadline": 1.0, "expired": True}])
@@ -414,12 +447,13 @@ def test_what_a_step_raises_at_once_is_judged() -> None:
 
 
 def test_what_comes_behind_a_row_is_called_with_how_far_it_came_and_may_be_all() -> None:
-    world = World(quick, None)
+    world = World(quick, quick)
     told: list[Any] = []
     row = world.stepper.walk(
         world.run, world.scope, world.nodes, 0, {"n": 0}, world.visits, "top", lambda *came: told.append(came)
     )
     assert row.send(None) is SLEEP
+    world.run.stopped = True
     assert told == []  # nothing comes behind a record that is not on disk
     assert returned(row, AWAKE) is None
     assert told == [(world.run, world.scope, {0: 1}, 1, {"n": 0}, None)]
