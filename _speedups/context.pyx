@@ -43,6 +43,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from durable_trio._speedups.batching cimport Intake, Ledger
+from durable_trio._speedups.results cimport ERROR, OK, TIMED_OUT, Collector
 
 import copy as copying
 import dataclasses
@@ -64,8 +65,10 @@ from durable_trio._values import Err, Failure, Ok
 
 __all__ = [
     "MAX_DEPTH",
+    "BlockBase",
     "Concluder",
     "Context",
+    "Lane",
     "RunBase",
     "StepScope",
     "Stepper",
@@ -388,3 +391,4 @@ include "sameness.pxi"
 include "settling.pxi"
 include "concluding.pxi"
 include "stepping.pxi"
+include "branching.pxi"

@@ -50,6 +50,7 @@ cdef class Intake:
         holds_off: the writer is not to be woken now. It will be, when that is over.
         closed: nothing is taken by ``take``.
         failure: of a commit: nothing is accepted any more. None as long as there is none.
+        flusher: the task that sees to it that what nobody waits for is committed soon, while it sleeps.
     """
 
     def put(self, run, records, status=None, bytes header=None, bytes alias=None, post=None):
@@ -65,6 +66,18 @@ cdef class Intake:
             raise self.failure
         append = self.append
         append(Entry(run, records, status, header, alias, post))
+
+    cdef int puts(self, Ledger run, bytes record) except -1:
+        """``put`` of one record."""
+        cdef Entry entry
+        if self.failure is not None:
+            raise self.failure
+        entry = Entry.__new__(Entry)
+        entry.run = run
+        entry.records = record
+        append = self.append
+        append(entry)
+        return 0
 
     def take(self, Ledger run not None, bytes record not None, task):
         """Hand over a record and the task that waits for it, and wake the writer; False if it is closed."""

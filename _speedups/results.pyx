@@ -12,15 +12,6 @@ from durable_trio._values import Err, Ok
 
 __all__ = ["Collector"]
 
-# The codes of durable_trio/_snapshot/records.py, which is a room further up.
-cdef enum:
-    LEFT = -1
-    OK = 0
-    ERROR = 1
-    CANCELLED = 2
-    TIMED_OUT = 3
-    NEVER_STARTED = 4
-
 cdef object new_tuple = tuple.__new__
 
 
@@ -42,13 +33,6 @@ cdef class Collector:
         first_error: the first branch, in time, that failed or timed out, or -1. One that was cancelled or
             never started is a consequence, and no error of its own.
     """
-
-    cdef tuple _keys
-    cdef list _values
-    cdef signed char* _statuses
-    cdef Py_ssize_t _need
-    cdef bint _fail_fast
-    cdef readonly Py_ssize_t ok_count, error_count, left, first_error
 
     def __cinit__(self, tuple keys not None, Py_ssize_t need=0, bint fail_fast=True):
         cdef Py_ssize_t i, count = len(keys)
@@ -74,8 +58,12 @@ cdef class Collector:
         Raises:
             RuntimeError: it has an outcome already.
         """
+        self.is_ok(index, value)
+
+    cdef int is_ok(self, Py_ssize_t index, object value) except -1:
         self.put(index, OK, value)
         self.ok_count += 1
+        return 0
 
     def error(self, Py_ssize_t index, reason, int status=ERROR):
         """Branch ``index`` ended in another way, for this reason.
@@ -133,20 +121,23 @@ cdef class Collector:
     @property
     def must_stop(self):
         """Whether the block's fate is sealed, and what is left is to be cancelled."""
-        return self.has_need() or self.is_lost()
+        return self.is_sealed()
 
     @property
     def has_failed(self):
         """Whether the block fails the run: never without ``fail_fast``."""
         return self.is_lost()
 
-    cdef inline bint has_need(self) noexcept:
+    cdef bint is_sealed(self) noexcept:
+        return self.has_need() or self.is_lost()
+
+    cdef bint has_need(self) noexcept:
         return self._need > 0 and self.ok_count >= self._need
 
-    cdef inline bint lacks_need(self) noexcept:
+    cdef bint lacks_need(self) noexcept:
         return self.ok_count + self.left < self._need
 
-    cdef inline bint is_lost(self) noexcept:
+    cdef bint is_lost(self) noexcept:
         if not self._fail_fast:
             return False
         return self.lacks_need() if self._need > 0 else self.first_error >= 0

@@ -31,12 +31,13 @@ cdef class RunBase(Ledger):
         deadline: when its workflow's timeout is over, seconds since the epoch, or None.
         stopped: it is cancelled: no step starts any more.
         halted: it is ``stopped``, or ``expired`` (which the engine says): no step starts any more.
+        scopes: a set of the StepScopes that are under way, for those who ask.
         busy: how many of its tasks are not at a wait.
         parking: all of its tasks wait: they are being ended, and it will be woken.
         waits: whether a step's successor waits until the step is on disk.
     """
 
-    cdef public object at, pause, deadline
+    cdef public object at, pause, deadline, scopes
     cdef public bint stopped, parking, waits
     cdef public Py_ssize_t busy
 
@@ -63,6 +64,7 @@ cdef class StepScope:
         due: until when the task waits, or None.
         waits: for something from outside, or for an instant.
         waited: how many waits of a kind and a name this attempt has made, or None.
+        watched: it was cancelled, and whoever watches for those that do not end knows of it.
         clean: the task's contextvars.Context before any body ran in it, or None if no other one will.
     """
 
@@ -72,7 +74,7 @@ cdef class StepScope:
     cdef public object due, reason, waited, clean
     cdef public double started, begun
     cdef public unsigned int kind, visit, attempt
-    cdef public bint waits
+    cdef public bint waits, watched
 
     def __init__(self, run=None):
         self.run = run
@@ -209,6 +211,11 @@ cdef class Stepper:
         Raises:
             BaseException: what is no outcome: a cancellation, or no ``Exception``.
         """
+        return self.stride(run, scope, node, base, visit, place)
+
+    cdef Stride stride(
+        self, RunBase run, StepScope scope, node, dict base, unsigned int visit, place
+    ):
         cdef Stride stride = Stride.__new__(Stride)
         stride.stepper = self
         stride.run = run
@@ -272,33 +279,22 @@ cdef enum:
     JUDGING  # awaits an outcome of what was no plain success, or of what is no plain step
     RECORDING  # awaits that the outcome is on disk
     ASLEEP  # the same, without anything in between that sleeps for it
+    IN_BRANCH
+    RESTING  # lets other tasks have their turn
     FOLLOWED  # awaits what comes behind the row
     OVER
 
 
-@cython.final
-@cython.freelist(256)
 @cython.auto_pickle(False)
-cdef class Stride:
-    """A plain step on its way, or a row of nodes: an awaitable, as a coroutine is.
+cdef class Machine:
+    """An awaitable, as a coroutine is: what ``async def`` would make of a loop, written out.
 
-    It is what ``async def`` would make of a loop over steps, written out: one object for a whole row of them,
-    and one call of C between a body and its run's task, where coroutines would be four frames. With many runs
-    in flight, each of these would be out of the cache by the time that it is needed.
+    One call of C lies between what it awaits and who awaits it, where a coroutine would be a frame. With many
+    runs in flight, each of these would be out of the cache by the time that it is needed.
     """
 
-    cdef Stepper stepper
-    cdef RunBase run
-    cdef object node, place, awaited, task
-    cdef StepScope scope
-    cdef dict base
-    cdef unsigned int visit
+    cdef object awaited
     cdef int state
-    # Of a row; of one step by itself, ``nodes`` is None.
-    cdef tuple nodes
-    cdef Py_ssize_t index
-    cdef dict visits
-    cdef object then, trap
 
     def __await__(self):
         return self
@@ -308,18 +304,6 @@ cdef class Stride:
 
     def __next__(self):
         return self.send(None)
-
-    def begin(self):
-        """Go as far as that is possible without being suspended: the outcome, or None.
-
-        None: it is to be awaited now, and is suspended at once.
-        """
-        cdef bint has_ended = False
-        came = self.go_on(None, None, &has_ended)
-        if has_ended:
-            return came
-        self.trap = came
-        return None
 
     def send(self, value):
         """As of a coroutine."""
@@ -345,14 +329,9 @@ cdef class Stride:
     def close(self):
         """As of a coroutine."""
         awaited = self.awaited
-        was_in_body = self.state == IN_BODY
         self.end()
-        try:
-            if awaited is not None:
-                awaited.close()
-        finally:
-            if was_in_body:
-                self.stepper.left(self.scope)
+        if awaited is not None:
+            awaited.close()
 
     # Trio and debuggers look at these to tell what a task is at: at what is awaited, as this has no frame.
 
@@ -368,11 +347,79 @@ cdef class Stride:
 
     cdef object go_on(self, object sent, object thrown, bint* has_ended):
         """Go on with what was sent, or thrown: what is yielded then, or what it has come to."""
-        cdef object trap = self.trap
-        if trap is not None:
-            self.trap = None
-            if thrown is None:
-                return trap  # of ``begin``
+        raise NotImplementedError
+
+    cdef object passed(self, object sent, object thrown, bint* is_done):
+        """What the awaited object yields; or, when it is done, what it returns."""
+        cdef object awaited = self.awaited
+        cdef PyObject* result
+        cdef PySendResult how
+        if thrown is not None:
+            try:
+                return awaited.throw(thrown)
+            except StopIteration as stop:
+                is_done[0] = True
+                return stop.value
+        how = PyIter_Send(awaited, sent, &result)
+        is_done[0] = how == PYGEN_RETURN
+        came = <object>result
+        Py_DECREF(came)  # it was given to us
+        return came
+
+    cdef void end(self) noexcept:
+        self.state = OVER
+        self.awaited = None
+
+
+cdef PySendResult send_to_machine(PyObject* machine, PyObject* value, PyObject** result) except PYGEN_ERROR:
+    """``send`` for who knows ``PyIter_Send``, as Python 3.11's ``await`` does: it returns without an
+    exception.
+    """
+    cdef bint has_ended = False
+    came = (<Machine>machine).go_on(<object>value, None, &has_ended)
+    Py_INCREF(came)
+    result[0] = <PyObject*>came
+    return PYGEN_RETURN if has_ended else PYGEN_NEXT
+
+
+@cython.final
+@cython.auto_pickle(False)
+cdef class Stride(Machine):
+    """A plain step on its way, or a row of nodes: an awaitable, as a coroutine is.
+
+    It is what ``async def`` would make of a loop over steps, written out: one object for a whole row of them,
+    and one call of C between a body and its run's task, where coroutines would be four frames. With many runs
+    in flight, each of these would be out of the cache by the time that it is needed.
+    """
+
+    cdef Stepper stepper
+    cdef RunBase run
+    cdef object node, place, task
+    cdef StepScope scope
+    cdef dict base
+    cdef unsigned int visit
+    cdef bint is_told_plainly  # who awaits the step takes a ``plain_success``, too
+    # Of a row; of one step by itself, ``nodes`` is None.
+    cdef tuple nodes
+    cdef Py_ssize_t index
+    cdef dict visits
+    cdef object then
+
+    def close(self):
+        """As of a coroutine."""
+        awaited = self.awaited
+        was_in_body = self.state == IN_BODY
+        self.end()
+        try:
+            if awaited is not None:
+                awaited.close()
+        finally:
+            if was_in_body:
+                self.stepper.left(self.scope)
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    cdef object go_on(self, object sent, object thrown, bint* has_ended):
         try:
             if self.state == NEW:
                 return self.begun(thrown, has_ended)
@@ -382,10 +429,6 @@ cdef class Stride:
         except BaseException:
             self.end()
             raise
-
-    cdef void end(self) noexcept:
-        self.state = OVER
-        self.awaited = None
 
     cdef object begun(self, object thrown, bint* has_ended):
         if thrown is not None:
@@ -441,7 +484,7 @@ cdef class Stride:
             if type(outcome) is tuple and self.has_successor():
                 self.base, record, _ = <tuple>outcome
             else:
-                if type(outcome) is tuple:
+                if type(outcome) is tuple and not self.is_told_plainly:
                     outcome = self.stepper.concluder.outcome_of(<tuple>outcome)
                 if not self.has_successor() or not self.leads_on(outcome):
                     return self.over(outcome, has_ended)
@@ -494,23 +537,6 @@ cdef class Stride:
         else:
             scope.path = None
         return outcome
-
-    cdef object passed(self, object sent, object thrown, bint* is_done):
-        """What the awaited object yields; or, when it is done, what it returns."""
-        cdef object awaited = self.awaited
-        cdef PyObject* result
-        cdef PySendResult how
-        if thrown is not None:
-            try:
-                return awaited.throw(thrown)
-            except StopIteration as stop:
-                is_done[0] = True
-                return stop.value
-        how = PyIter_Send(awaited, sent, &result)
-        is_done[0] = how == PYGEN_RETURN
-        came = <object>result
-        Py_DECREF(came)  # it was given to us
-        return came
 
     cdef int come_to_step(self, bint is_halted) except -1:
         """Nothing but a cancellation, or a pause, stands between the task and the body from here on."""
@@ -600,18 +626,7 @@ cdef inline bint is_halted(RunBase run) except -1:
     return run.stopped or (run.deadline is not None and run.expired)
 
 
-cdef PySendResult send_to_stride(PyObject* stride, PyObject* value, PyObject** result) except PYGEN_ERROR:
-    """``Stride.send`` for who knows ``PyIter_Send``, as Python 3.11's ``await`` does: it returns without an
-    exception.
-    """
-    cdef bint has_ended = False
-    came = (<Stride>stride).go_on(<object>value, None, &has_ended)
-    Py_INCREF(came)
-    result[0] = <PyObject*>came
-    return PYGEN_RETURN if has_ended else PYGEN_NEXT
-
-
-(<TypeWithAsync*>Stride).tp_as_async.am_send = <sendfunc>send_to_stride
+(<TypeWithAsync*>Stride).tp_as_async.am_send = <sendfunc>send_to_machine
 
 
 cdef object unawaited(coroutine):

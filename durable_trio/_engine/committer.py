@@ -91,7 +91,7 @@ class Committer(Intake):
         self.append = self._queue.append
         self._held = False  # what is put is collected, for one transaction
         self._token = trio.lowlevel.current_trio_token()
-        self._flusher: trio.lowlevel.Task | None = None
+        self.flusher: trio.lowlevel.Task | None = None
         self._flushes = False  # there is one
         self._writes = False  # the writer, now
         self._request = sleep_request(self._not_asked)
@@ -180,9 +180,9 @@ class Committer(Intake):
 
     def soon(self) -> None:
         """See to it that what was put is committed shortly, although nobody waits for it now."""
-        flusher = self._flusher
+        flusher = self.flusher
         if flusher is not None:
-            self._flusher = None
+            self.flusher = None
             trio.lowlevel.reschedule(flusher, AWAKE)
 
     @trio.lowlevel.enable_ki_protection  # whom it leaves asleep, nobody else wakes
@@ -221,11 +221,11 @@ class Committer(Intake):
 
     def _asked(self) -> Awaitable[None]:
         """Awaited at once, waits for ``soon()``."""
-        self._flusher = trio.lowlevel.current_task()
+        self.flusher = trio.lowlevel.current_task()
         return asleep(self._request)
 
     def _not_asked(self, _raise_cancel: Any) -> trio.lowlevel.Abort:
-        self._flusher = None
+        self.flusher = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _go_on(self) -> None:

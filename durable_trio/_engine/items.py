@@ -38,7 +38,7 @@ async def run_map(
         items = found
         scope.path = None  # the block records itself; a cancellation must not find the question under way
     keys = tuple(map(str, range(len(items))))
-    return await _MapBlock(run, node, _Branches(node, items), keys, base, visit, place).run(scope)
+    return await _MapBlock(run, node, _Branches(node, items), keys, base, visit, place).complete(scope)
 
 
 async def _find_items(
@@ -92,14 +92,16 @@ def _no_items(run: RunState, node: MapNode, value: Any) -> Verdict:
 
 
 class _MapBlock(Block):
+    __slots__ = ()
+
     def results(self) -> Any:
-        return {self._node.key: list(self._collector.merge().values())}
+        return {self.node.key: list(self.collector.merge().values())}
 
     def passed_on(self) -> tuple[int, Any, Any]:
         results = self.results()
-        if self._is_branch:
-            return LISTED, len(self._keys), results[self._node.key]
-        return MAPPED, [self._node.key, len(self._keys)], {**self._base, RESULTS_KEY: results}
+        if self.is_branch:
+            return LISTED, len(self.keys), results[self.node.key]
+        return MAPPED, [self.node.key, len(self.keys)], {**self.base, RESULTS_KEY: results}
 
 
 class _Branches(Sequence[StepNode]):

@@ -87,7 +87,6 @@ class RunState(RunBase):
         "reason",
         "roused",
         "scope",
-        "scopes",
         "status",
         "superseded",
         "timer",

@@ -29,11 +29,14 @@ class Stragglers:
         deadline = trio.current_time() + self._grace
         for scope in scopes:
             self._watched.setdefault(scope, deadline)
+            scope.watched = True
         self._arrival.set()
 
     def discard(self, scope: StepScope) -> None:
         """This one is out."""
-        self._watched.pop(scope, None)
+        if scope.watched:
+            scope.watched = False
+            self._watched.pop(scope, None)
 
     @trio.lowlevel.enable_ki_protection  # an interrupt is for the main task
     async def run(self) -> None:

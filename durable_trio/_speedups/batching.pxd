@@ -7,8 +7,9 @@ cdef class Ledger:
 
 
 cdef class Intake:
-    cdef public object append, bell, failure
+    cdef public object append, bell, failure, flusher
     cdef public bint holds_off, closed
 
+    cdef int puts(self, Ledger run, bytes record) except -1
     cdef bint takes(self, Ledger run, bytes record, object task) except -1
     cdef int rung(self) except -1

@@ -125,6 +125,7 @@ class Intake:
     holds_off: bool
     closed: bool
     failure: BaseException | None
+    flusher: Any
     def __init__(self) -> None: ...
     def put(
         self,

@@ -3,12 +3,14 @@
 from collections.abc import (
     Awaitable,
     Callable,
+    Collection,
     Coroutine,
     Generator,
     Iterable,
     Iterator,
     Mapping,
     MutableMapping,
+    Sequence,
 )
 from typing import Any, ClassVar, Final, Self, TypeVar, final, overload
 
@@ -16,11 +18,14 @@ import trio
 from typing_extensions import disjoint_base
 
 from durable_trio._speedups.batching import Intake, Ledger
+from durable_trio._speedups.results import Collector
 
 __all__ = [
     "MAX_DEPTH",
+    "BlockBase",
     "Concluder",
     "Context",
+    "Lane",
     "RunBase",
     "StepScope",
     "Stepper",
@@ -114,6 +119,7 @@ class RunBase(Ledger):
     stopped: bool
     parking: bool
     waits: bool
+    scopes: set[StepScope]
     busy: int
     @property
     def halted(self) -> bool: ...
@@ -131,6 +137,7 @@ class StepScope:
     reason: Any
     due: float | None
     waits: bool
+    watched: bool
     waited: dict[tuple[int, str | None], int] | None
     clean: Any
     def __init__(self, run: Any = None) -> None: ...
@@ -180,9 +187,8 @@ class Stepper:
         then: Callable[..., Awaitable[Any] | None] | None = None,
     ) -> Stride: ...
 
-@final
-class Stride(Coroutine[Any, Any, Any]):
-    def begin(self) -> Any: ...
+@disjoint_base
+class Machine(Coroutine[Any, Any, Any]):
     @property
     def cr_frame(self) -> Any: ...
     @property
@@ -193,3 +199,58 @@ class Stride(Coroutine[Any, Any, Any]):
     def send(self, value: Any) -> Any: ...
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
     def close(self) -> None: ...
+
+@final
+class Stride(Machine):
+    def close(self) -> None: ...
+
+@disjoint_base
+class BlockBase:
+    open: dict[int, StepScope | None]
+    errors: dict[str, Any]
+    cause: Any
+    damage: Any
+    nursery: Any
+    queue: Iterator[int]
+    clean: Any
+    overtaken: Collection[int]
+    width: int
+    tasks: int
+    spread: bool
+    @property
+    def run(self) -> Any: ...
+    @property
+    def node(self) -> Any: ...
+    @property
+    def branches(self) -> Any: ...
+    @property
+    def place(self) -> Any: ...
+    @property
+    def timeout(self) -> Any: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def base(self) -> dict[str, Any]: ...
+    @property
+    def visit(self) -> int: ...
+    @property
+    def collector(self) -> Collector: ...
+    @property
+    def is_over(self) -> bool: ...
+    def __init__(
+        self,
+        run: RunBase,
+        node: Any,
+        branches: Sequence[Any],
+        keys: tuple[str, ...],
+        base: dict[str, Any],
+        visit: int,
+        place: Any,
+        timeout: float | None = None,
+    ) -> None: ...
+    def settle(self, index: int, outcome: Any) -> None: ...
+    def leave(self) -> None: ...
+
+@final
+class Lane(Machine):
+    def __init__(self, block: BlockBase, scope: StepScope, task: Any = None, index: int = -1) -> None: ...

@@ -205,14 +205,14 @@ def calls_a_body_twice(_database: str) -> None:
 
 @bug(8, scenario="quorum", faults=())
 def runs_a_branch_twice_at_once(_database: str) -> None:
-    original = parallel.Block._branch
+    original = parallel.Block.branch
 
     async def branch(self: Any, index: int) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(original, self, index)
             nursery.start_soon(original, self, index)
 
-    parallel.Block._branch = branch
+    parallel.Block.branch = branch
 
 
 @bug(3, 2, faults=())
@@ -257,6 +257,7 @@ def starts_steps_in_a_cancelled_block(_database: str) -> None:
 
 @bug(10, scenario="race", faults=())
 def loses_a_result_to_the_cancellation(_database: str) -> None:
+    no_short_way()
     original = parallel.run_node
 
     async def run_node(*arguments: Any) -> Any:
@@ -269,27 +270,36 @@ def loses_a_result_to_the_cancellation(_database: str) -> None:
 
 @bug(10, scenario="race", faults=())
 def ends_a_block_before_its_branches(_database: str) -> None:
-    def run_branches(self: Any, _scope: Any) -> Any:
-        return _run_branches_elsewhere(self)
+    recall, original = parallel.Block._recall, parallel.Block.complete
 
-    parallel.Block._run_branches = run_branches
+    async def complete(self: Any, scope: Any) -> Any:
+        recall(self)
+        if self.open and not self.collector.must_stop:
+            await _run_branches_elsewhere(self)
+        return await original(self, scope)
+
+    parallel.Block._recall = lambda _self: None
+    parallel.Block.complete = complete
 
 
 async def _run_branches_elsewhere(block: Any) -> None:
     """As soon as one has failed, the block goes on without waiting for the others."""
-    node = block._node
+    node = block.node
     over = trio.Event()
 
     async def branch(index: int) -> None:
-        await block._branch(index)
-        if block._cause is not None or not block._open:
+        await block.branch(index)
+        if block.cause is not None or not block.open:
             over.set()
 
     async def all_branches() -> None:
-        block._queue = iter(())
+        block.spread = True
+        block.tasks = len(block.open) + 1
+        block.run.busy += len(block.open)
+        block.queue = iter(())
         async with trio.open_nursery() as nursery:
-            block._nursery = nursery
-            for index in list(block._open):
+            block.nursery = nursery
+            for index in list(block.open):
                 nursery.start_soon(branch, index)
 
     async def shielded() -> None:
@@ -324,11 +334,11 @@ def calls_into_before_the_commit(_database: str) -> None:
     original = parallel.Block._decide
 
     async def decide(self: Any, scope: Any) -> Any:
-        self._run.waits = False
+        self.run.waits = False
         try:
             return await original(self, scope)
         finally:
-            self._run.waits = True
+            self.run.waits = True
 
     parallel.Block._decide = decide
 

@@ -277,16 +277,16 @@ async def test_a_crash_between_a_branchs_failure_and_the_cancellation_of_its_sib
     crash = []
 
     def check_stop(self):
-        if self._collector.must_stop and not crash:
-            engine = self._run.engine
+        if self.collector.must_stop and not crash:
+            engine = self.run.engine
             engine.committer.kick()
             while "block/fails" not in states(engine.reader.get("p")):
                 pass
             crash.append(crash_image(disk, tmp_path / "crash"))
         original(self)
 
-    original = parallel.Block._check_stop
-    monkeypatch.setattr(parallel.Block, "_check_stop", check_stop)
+    original = parallel.Block.check_stop
+    monkeypatch.setattr(parallel.Block, "check_stop", check_stop)
     async with open_engine(disk, workflows=[wf, child]) as engine:
         run = await engine.start(wf, id="p")
         await failing.reached.wait()

@@ -9,7 +9,7 @@ import trio
 from engine_helpers import Meeting, finish, result_of
 from trio.testing import wait_all_tasks_blocked
 
-from durable_trio import Err, Ok
+from durable_trio import Err, Ok, open_engine
 
 
 async def test_all_branches_run_at_the_same_time(db, wf):
@@ -225,3 +225,30 @@ async def test_results_that_the_next_step_changes_stay_as_recorded(db, wf):
     found = {step.path: step.result for step in info.steps}
     assert found["block/a"] == {"list": [1]}
     assert found["block"]["__results__"] == {"a": Ok({"list": [1]})}
+
+
+async def test_a_debugger_sees_what_a_branch_is_at(db, wf):
+    """In the block's own task as in one of a branch's: nothing lies between that hides the body."""
+    with wf.parallel():
+
+        @wf.step
+        async def here(ctx):
+            seen.append(trio.lowlevel.current_task())
+            await trio.sleep_forever()
+
+        @wf.step
+        async def beside(ctx):
+            seen.append(trio.lowlevel.current_task())
+            await trio.sleep_forever()
+
+    seen = []
+    async with open_engine(db, workflows=[wf]) as engine:
+        await engine.start(wf)
+        await wait_all_tasks_blocked()
+        names = [[frame.f_code.co_name for frame, _ in task.iter_await_frames()] for task in seen]
+    own, other = names
+    assert own[0] == "work"
+    assert "here" in own
+    assert own[-1] == "wait_task_rescheduled" or "sleep_forever" in own
+    assert other[0] == "branch"
+    assert "beside" in other

@@ -260,14 +260,14 @@ def fires_timers_during_recovery() -> Changes:
 
 @_bug(3, 2)
 def leaves_a_block_under_way_whose_record_is_on_its_way() -> Changes:
-    original = parallel.Block.run
+    original = parallel.Block.complete
 
-    async def run(self: Any, scope: Any) -> Any:
+    async def complete(self: Any, scope: Any) -> Any:
         outcome = await original(self, scope)
-        scope.path = self._node.path
+        scope.path = self.node.path
         return outcome
 
-    return [(parallel.Block, "run", run)]
+    return [(parallel.Block, "complete", complete)]
 
 
 # -- what is done to runs, and by whom -------------------------------------------------------------------
