@@ -119,6 +119,7 @@ def test_plots_need_matplotlib_and_say_so_first(tmp_path: Path):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(tmp_path: Path):
     pytest.importorskip("matplotlib")
     plots = importlib.import_module("benchmarks.plots")

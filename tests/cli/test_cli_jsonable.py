@@ -58,7 +58,7 @@ class Plan:
         (Level.HIGH, 3),
         ((1, [2, (3,)]), [1, [2, [3]]]),
         ({3, 1, 2}, [1, 2, 3]),
-        (frozenset({"b", "a"}), ["a", "b"]),
+        pytest.param(frozenset({"b", "a"}), ["a", "b"], id="a frozenset"),
         (Ok({"a": 1}), {"ok": {"a": 1}}),
         (Err("no"), {"error": "no"}),
         (Point(1, b"x"), {"x": 1, "label": {"base64": "eA=="}}),

@@ -58,6 +58,7 @@ def entered(folder):
     return (folder / "entered").read_text().split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_first_signal_drains(background, process, folder, pipe, number, status):
     child = background("run", "held.py:held", "--id", "h", "--db", "my runs.lmdb", "--input", '{"n": 1}')

@@ -20,6 +20,7 @@ def test_the_bugs_break_every_invariant():
     assert set().union(*(bug.invariants for bug in BUGS.values())) == set(INVARIANTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow) for name in BUGS]
 )

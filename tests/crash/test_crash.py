@@ -73,6 +73,7 @@ def test_a_few_kills_of_each_kind(passed, run):
     assert sums.kills.total() >= 40
 
 
+@pytest.mark.slow
 def test_an_error_of_a_system_call_a_signal_and_a_misfit(passed, run):
     sums = run(
         [

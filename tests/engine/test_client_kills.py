@@ -69,6 +69,7 @@ print("lines", line, flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [37, pytest.param(1, marks=pytest.mark.slow)])
 async def test_a_client_that_is_killed_anywhere_has_asked_once_or_not_at_all(disk, service, stride):
     running = await service(disk)

@@ -167,6 +167,7 @@ async def all_ended(engine):
 POINTS = [f"{point}:{count}" for count in range(1, 9) for point in ("commit.begin", "commit.end")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failpoint",
     [pytest.param(point, marks=[] if point.endswith((":4", ":5")) else pytest.mark.slow) for point in POINTS],

@@ -106,6 +106,7 @@ async def test_errors_are_those_of_the_engine_with_their_text(disk, service):
 POINTS = [f"{point}:{count}" for count in range(1, 11) for point in ("commit.begin", "commit.end")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "failpoint",
     [pytest.param(point, marks=[] if point.endswith((":4", ":6")) else pytest.mark.slow) for point in POINTS],

@@ -45,6 +45,7 @@ def touched(ctx: Any, changes: dict[str, Any], removed: list[str]) -> Any:
     return ctx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", Place)
 @given(
     shape=st.sampled_from(["none", "ctx", "dict", "extended", "other", "value"]),

@@ -227,7 +227,7 @@ async def test_list_is_the_same_after_a_restart(disk, one, two):
     "filters",
     [
         {"workflow": 5},
-        {"workflow": simple},
+        pytest.param({"workflow": simple}, id="a function"),
         {"workflow": b"orders"},
         {"status": 5},
         {"status": [["failed"]]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
 import trio
 import trio.lowlevel
 import trio.testing
@@ -18,6 +19,7 @@ def _states() -> int:
     return sum(isinstance(item, RunState) for item in gc.get_objects())
 
 
+@pytest.mark.slow
 async def test_finished_runs_do_not_stay_in_memory(tmp_path):
     wf = Workflow("w")
 

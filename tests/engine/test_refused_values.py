@@ -215,7 +215,17 @@ async def test_values_that_are_nested_too_deeply_are_refused(db, wf):
     assert 'ctx["a"]' in error.message
 
 
-@pytest.mark.parametrize("key", [Plain(), Port(1), Text("k"), (1, Plain()), Pair(1, 2)], ids=repr)
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(Plain(), id="Plain()"),
+        Port(1),
+        Text("k"),
+        pytest.param((1, Plain()), id="(1, Plain())"),
+        Pair(1, 2),
+    ],
+    ids=repr,
+)
 async def test_keys_that_cannot_be_stored_are_refused(db, wf, key):
     wf.step(lambda ctx: {"a": {key: 1}}, name="a", inline=True)
     error = (await failed(db, wf)).error

@@ -209,7 +209,7 @@ async def test_another_workflow_object_of_a_registered_name_and_version_is_refus
         assert await engine.list() == []
 
 
-@pytest.mark.parametrize("value", [5, "text", [1], object()], ids=repr)
+@pytest.mark.parametrize("value", [5, "text", [1], pytest.param(object(), id="object()")], ids=repr)
 async def test_an_input_that_is_no_mapping_is_refused(db, counted, value):
     wf, entered = counted
     async with open_engine(db, workflows=[wf]) as engine:

@@ -199,7 +199,7 @@ async def test_a_step_that_times_out_of_its_own_accord_is_an_ordinary_failure(db
         Ok("text"),
         Ok([]),
         Failure("a", "b"),
-        object(),
+        pytest.param(object(), id="object()"),
     ],
     ids=repr,
 )

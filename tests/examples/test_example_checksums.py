@@ -300,6 +300,7 @@ def killed_after(lines, root, cwd):
     return "".join(printed)
 
 
+@pytest.mark.slow
 async def test_after_a_kill_only_the_unfinished_is_done(many, tmp_path):
     printed = rows_of(killed_after(6, many, tmp_path))
     assert len(printed) == 5  # the first line is the header

@@ -12,6 +12,8 @@ from example_helpers import ended, load, output_of, states, step_of
 from durable_trio import Goto, open_engine
 from durable_trio.testing import trio_clock
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400
 STORIES = {
     "document_processing": [

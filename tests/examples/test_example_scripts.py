@@ -11,6 +11,8 @@ from example_helpers import EXAMPLES, NAMES, load, output_of, run_command, run_e
 
 from durable_trio import Workflow, open_engine
 
+pytestmark = pytest.mark.slow
+
 IN_MEMORY = {"trial_reminder"}  # it waits for weeks, on a mock clock
 WITHOUT_COMMAND = {"trial_reminder", "payment_flow"}  # by themselves they would wait for days
 STORIES = [name for name in NAMES if name != "checksums"]  # that one has tests of its own

@@ -24,6 +24,7 @@ def test_hostile_files_and_records():
     assert totals.records.keys() == {"decoded", "refused"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "came"),
     [

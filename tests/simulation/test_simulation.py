@@ -68,6 +68,7 @@ def _trace_elsewhere(seed: int, hash_seed: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 200, 1679, 2819])
 def test_a_seed_gives_the_same_trace_again(seed):
     first = play(seed)

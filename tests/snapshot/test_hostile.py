@@ -113,6 +113,7 @@ def test_misshapen_payloads(code, payload):
     try_all(ext(code, encode(payload)))
 
 
+@pytest.mark.slow
 @given(contexts, st.data())
 @settings(patient, max_examples=200)
 def test_mutated_records(context, data):

@@ -44,6 +44,7 @@ def test_values_survive(value):
         assert CODEC.wire(frozen) is frozen
 
 
+@pytest.mark.slow
 @given(contexts, contexts)
 @settings(patient, max_examples=100)
 def test_records_and_headers_survive(context, other):

@@ -21,6 +21,8 @@ from durable_trio._speedups.context import Context, apply_delta, freeze, same, s
 from durable_trio._speedups.results import Collector
 from durable_trio._values import Err, Failure, Ok
 
+pytestmark = pytest.mark.slow
+
 VALUE = {
     "n": 1.5,
     "list": [1, "a", (1, [2]), {"x": {1, (2, 3)}}],
@@ -187,7 +189,6 @@ def test_nothing_is_left_behind(act):
     assert objects < 50
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("act", USES)
 def test_nothing_is_left_behind_after_very_many_rounds(act):
     """Over a million operations in all; what refuses has tracebacks to make, so fewer of these."""

@@ -151,7 +151,7 @@ class LikeADict(RuleBasedStateMachine):
 
 
 LikeADict.TestCase.settings = patient
-test_a_context_is_like_a_dict = LikeADict.TestCase
+test_a_context_is_like_a_dict = pytest.mark.slow(LikeADict.TestCase)
 
 
 # -- what the machine does not reach -----------------------------------------------------------------
@@ -243,6 +243,7 @@ def test_repr():
     assert repr(ctx) == "Context({'a': 1, 'b': [2], 'me': Context({...})})"
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, contexts)
 def test_a_dict_on_the_left_gives_a_dict(left, base):

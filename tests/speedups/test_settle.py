@@ -108,6 +108,7 @@ def test_a_context_that_a_step_changed(base, operations):
     )
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, OPERATIONS, contexts)
 def test_a_dict_made_from_a_context(base, operations, more):
@@ -120,6 +121,7 @@ def test_a_dict_made_from_a_context(base, operations, more):
     check(base, types.MappingProxyType(dict(ctx)), model)
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, contexts)
 def test_a_mapping_that_has_nothing_to_do_with_the_base(base, value):
@@ -129,6 +131,7 @@ def test_a_mapping_that_has_nothing_to_do_with_the_base(base, value):
     check(base, collections.OrderedDict(value), value)
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, contexts, contexts)
 def test_a_context_over_another_base(base, other, more):

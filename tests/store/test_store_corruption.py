@@ -445,6 +445,7 @@ def check_battery(child, path, seed, count):
     assert outcomes["fine"] > 0  # free pages, and the unused parts of others
 
 
+@pytest.mark.slow
 def test_no_damage_to_the_file_ends_the_process_or_passes_for_data(child, path):
     check_battery(child, path, seed=1, count=150)
 

@@ -60,6 +60,7 @@ def run(child, path, stride, code):
     return int(child(PRELUDE + textwrap.dedent(code), path, stride).finish())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_while_creating(path, child, stride):
     lines = run(
