@@ -123,7 +123,7 @@ def test_quick_start_is_short():
 def test_readme_has_the_two_commands():
     text = "\n".join(block for language, block in blocks(readme()) if language == "sh")
     assert "pip install -e '.[all]' && durable-trio demo" in text.splitlines()
-    assert "pip install -e '.[all,test]' && python -m pytest" in text.splitlines()
+    assert "pip install -e '.[all,test]' && python -m pytest -n auto" in text.splitlines()
 
 
 # -- all documents -----------------------------------------------------------------------------------

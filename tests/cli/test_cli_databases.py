@@ -173,6 +173,7 @@ def test_without_space_in_the_middle_of_a_run_it_can_go_on(process, cli, databas
     assert "small: recorded before, not run again" in again.err
 
 
+@pytest.mark.slow
 def test_a_database_in_use_can_be_read_but_not_run_on(process, cli, database, folder):
     (folder / "nested.py").write_text(
         "import subprocess, sys\nfrom durable_trio import Workflow\nwf = Workflow('nested')\n"

@@ -176,6 +176,7 @@ def test_output_that_nobody_reads_any_more_is_no_error(process, runs, folder):
     assert done.err == ""
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_not_utf8_is_no_error(process):
     env = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
     done = process("run", "flows.py:order", "--id", "é✓", "--input", '{"order_id": "é"}', env=env)

@@ -115,6 +115,7 @@ def test_the_command_that_answers_can_be_typed_as_it_is_shown_when_a_word_looks_
     assert (done.status, done.out, done.err) == (0, "answered manager of run --run\n", "")
 
 
+@pytest.mark.slow
 def test_questions_are_listed_and_answered(cli, running):
     assert cli("pending").out == "nobody is asked anything\n"
     running("expense", "e")
@@ -208,6 +209,7 @@ def test_a_failed_run_is_retried(cli, running, folder):
     assert (done.status, done.error) == (2, "error: run 'f' is completed; only a failed run can be retried")
 
 
+@pytest.mark.slow
 def test_runs_are_pruned(cli, running):
     for run_id in "abc":
         running("order", run_id)

@@ -222,6 +222,7 @@ async def test_an_engine_takes_a_request_up_at_once(disk, service):
         assert min(taken) < 0.5
 
 
+@pytest.mark.slow
 async def test_many_calls_at_once_each_get_their_own_answer(disk, service):
     await service(disk)
     results = {}

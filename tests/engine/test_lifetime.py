@@ -333,6 +333,7 @@ async def test_a_deadline_around_an_engine_is_an_ordinary_timeout(mock_clock, ho
             await engine.run(holding)
 
 
+@pytest.mark.slow
 async def test_more_runs_than_a_page_are_recovered(disk, wf):
     """All of them, each once, whatever the size of the pages in which they are found."""
     entered = []

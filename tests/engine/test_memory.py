@@ -44,6 +44,7 @@ async def test_finished_runs_do_not_stay_in_memory(tmp_path):
         assert len(await engine.list(limit=5000)) == 3000
 
 
+@pytest.mark.slow
 async def test_a_running_run_costs_less_than_20_kb(tmp_path):
     wf = Workflow("w")
     gate = trio.Event()

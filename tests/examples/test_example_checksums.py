@@ -145,6 +145,7 @@ def test_the_borders_of_pieces_do_not_show(checksums, tmp_path, monkeypatch, pie
     assert checksums.compress(ctx).value == len(zlib.compress(data))
 
 
+@pytest.mark.slow
 def test_the_database_is_not_listed_when_it_is_in_the_folder(folder):
     before = expected_rows(folder)
     assert rows_of(output_of("checksums", ".", cwd=folder)) == before
@@ -274,6 +275,7 @@ async def test_a_second_time_nothing_is_read_again(folder, tmp_path):
     assert await recorded(tmp_path / "checksums.lmdb") == before
 
 
+@pytest.mark.slow
 def test_only_what_has_changed_is_read_again(folder, tmp_path):
     output_of("checksums", folder, cwd=tmp_path)
     (folder / "plain.txt").write_bytes(b"longer than it was before\n")

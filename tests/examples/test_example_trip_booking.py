@@ -84,6 +84,7 @@ async def test_a_crash_neither_books_nor_cancels_twice(tmp_path, example):
     assert [len(agency.cancelled) for agency in (example.flights, example.hotels, example.cars)] == [1, 1, 0]
 
 
+@pytest.mark.slow
 def test_the_story_tells_the_three_ends(tmp_path):
     text = output_of("trip_booking", cwd=tmp_path)
     ada, rest = text.split("Grace to Oslo: compensated\n")

@@ -205,6 +205,7 @@ def test_lengths_that_lie_cost_neither_time_nor_memory(opening):
     comes_to_an_end(decode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "payload"),
     [

@@ -33,6 +33,7 @@ from durable_trio._values import Err, Failure, Ok
 CODEC = Codec(TypeRegistry(t.TYPES))
 
 
+@pytest.mark.slow
 @given(values)
 @settings(patient, max_examples=400)
 def test_values_survive(value):

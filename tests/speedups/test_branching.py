@@ -292,6 +292,7 @@ def test_what_the_block_raises_comes_through() -> None:
         scene.own().send(None)
 
 
+@pytest.mark.slow
 def test_it_leaves_nothing_behind() -> None:
     def play() -> None:
         for end in ("return", "throw", "close", "drop"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import USER_TYPES, Basket, Order, alike, contexts, mutable_ids, patient, resolve, twin
@@ -42,6 +43,7 @@ def deface(value):
             deface(getattr(value, name))
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, st.integers(2, 4))
 def test_no_context_sees_what_another_does_to_the_data(base, count):
@@ -59,6 +61,7 @@ def test_no_context_sees_what_another_does_to_the_data(base, count):
     assert not mutable_ids(dict(branches[1])) & mutable_ids(base)
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, contexts)
 def test_what_is_reached_through_a_new_context_is_not_the_old_ones(base, more):

@@ -92,6 +92,7 @@ def perform(mapping, operations):
                 found.lines = "touched"
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, OPERATIONS)
 def test_a_context_that_a_step_changed(base, operations):
@@ -143,6 +144,7 @@ def test_a_context_over_another_base(base, other, more):
     assert not mutable_ids(new_base) & mutable_ids(other)
 
 
+@pytest.mark.slow
 @patient
 @given(contexts)
 def test_what_was_only_read_is_no_change(base):
@@ -261,6 +263,7 @@ def test_what_changes_while_it_is_settled_counts_as_it_was_at_first():
 # -- apply_delta -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @patient
 @given(contexts, st.none() | contexts, st.none() | st.lists(names, max_size=4))
 def test_applying_a_delta(base, changed, removed):

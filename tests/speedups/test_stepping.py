@@ -345,6 +345,7 @@ async def test_trio_sees_through_it() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 def test_it_leaves_nothing_behind() -> None:
     async def fails(_ctx: Any) -> None:
         raise Told

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+import pytest
+
 PRELUDE = """
 import gc, signal
 
@@ -214,6 +216,7 @@ forked(lambda: attempt(lambda: open_lmdb(path, readonly=True)))
     assert said[1] == "True"
 
 
+@pytest.mark.slow
 def test_forks_while_other_threads_write_and_read(path, child):
     said = run(
         child,

@@ -109,6 +109,7 @@ def test_a_refused_opening_takes_nothing_away_from_the_owner(path, opened, child
     assert re.search(r"process \d+", said)
 
 
+@pytest.mark.slow
 def test_many_that_create_one_database_at_once(path, child):
     children = [
         child(
