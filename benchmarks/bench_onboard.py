@@ -28,7 +28,7 @@ from benchmarks.measuring import (
     latencies_of,
     rates_in_turns,
 )
-from benchmarks.rawlmdb import RawLmdb, recorded_commits
+from benchmarks.rawlmdb import HandedOver, RawLmdb, recorded_commits
 from benchmarks.workloads import INPUT, Body, complete, create, onboard_bare, onboard_workflow
 from durable_trio import Engine, open_engine
 from durable_trio._definition.workflow import Durability
@@ -83,10 +83,13 @@ async def _level(session: Session, engine: Engine, mode: Durability, level: int)
 
 
 async def _beside_lmdb(session: Session, engine: Engine, durable: Make) -> None:
-    """The time of one workflow, beside that of its commits; and what the same takes by hand."""
+    """The time of one workflow, beside that of its commits; what the same takes by hand; and what the commits
+    take if another thread makes them, with nothing else done.
+    """
     commits = await recorded_commits(engine, lambda: engine.run(WORKFLOW, INPUT))
     with (
         RawLmdb(session.folder / "raw.lmdb", commits) as raw,
+        HandedOver(session.folder / "raw-elsewhere.lmdb", commits) as elsewhere,
         GroupCommit(session.folder / "by-hand-alone.lmdb") as store,
     ):
 
@@ -95,9 +98,13 @@ async def _beside_lmdb(session: Session, engine: Engine, durable: Make) -> None:
             await trio.lowlevel.checkpoint()
 
         rates = await all_rates_in_turns(session, (durable, bare, onboard_by_hand(store)), 1)
+        handed_over = await rates_in_turns(session, elsewhere.write_elsewhere, bare, 1)
     times = [(1e3 / ours, 1e3 / theirs) for ours, theirs, _ in rates]
     more = {OF_RAW: statistics.median([theirs / by_hand for _, theirs, by_hand in rates])}
-    session.add("one workflow, sync", 1, "ms", f"{len(commits)} commits of py-lmdb", times, **more)
+    baseline = f"{len(commits)} commits of py-lmdb"
+    session.add("one workflow, sync", 1, "ms", baseline, times, **more)
+    times = [(1e3 / there, 1e3 / here) for there, here in handed_over]
+    session.add("the same commits, by another thread", 1, "ms", baseline, times)
 
 
 class Stopwatch:

@@ -6,14 +6,18 @@ No thread, no encoding, no checksum: this is what the disk and LMDB cost, and no
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import lmdb
+import outcome
+import trio
 
 from durable_trio import Engine
+from durable_trio._engine.sleeping import AWAKE, SHIELDED, asleep
 from durable_trio._speedups.batching import Changes
 from durable_trio._store.base import RUN_KEY_LENGTH, Answer, Write
 from durable_trio._store.batch import STATE_KEY
@@ -99,11 +103,67 @@ class RawLmdb:
 
     def write(self) -> None:
         """All that one run writes."""
+        run = self._new_run()
+        for commit in self._commits:
+            self._write(commit, run)
+
+    def _new_run(self) -> bytes:
         run = self._number.to_bytes(RUN_KEY_LENGTH)
         self._number += 1
+        return run
+
+    def _write(self, commit: Commit, run: bytes) -> None:
+        with self._env.begin(write=True) as txn:
+            for table, key in commit.deletes:
+                txn.delete(key.replace(commit.run, run), db=self._tables[table])
+            for table, key, value in commit.puts:
+                txn.put(key.replace(commit.run, run), value, db=self._tables[table])
+
+
+class HandedOver(RawLmdb):
+    """The same, each commit by another thread while a Trio task waits for it; nothing else is done.
+
+    What this takes, an engine takes that lets other tasks run during a commit.
+    """
+
+    def __init__(self, path: Path, commits: Sequence[Commit]) -> None:
+        super().__init__(path, commits)
+        self._token = trio.lowlevel.current_trio_token()
+        self._job: tuple[Commit, bytes, trio.lowlevel.Task] | None = None
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._thread = threading.Thread(target=self._serve, name="raw commits")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._job = None
+        self._bell.release()
+        self._thread.join()
+        super().__exit__(kind, error, trace)
+
+    async def write_elsewhere(self) -> None:
+        """All that one run writes, each commit when the one before is on disk. Not cancellable."""
+        run = self._new_run()
+        task = trio.lowlevel.current_task()
         for commit in self._commits:
-            with self._env.begin(write=True) as txn:
-                for table, key in commit.deletes:
-                    txn.delete(key.replace(commit.run, run), db=self._tables[table])
-                for table, key, value in commit.puts:
-                    txn.put(key.replace(commit.run, run), value, db=self._tables[table])
+            self._job = commit, run, task
+            self._bell.release()
+            await asleep(SHIELDED)
+
+    def _serve(self) -> None:
+        while True:
+            self._bell.acquire()
+            if self._job is None:
+                return
+            commit, run, task = self._job
+            came: outcome.Outcome[None] = AWAKE
+            try:
+                self._write(commit, run)
+            except BaseException as error:  # noqa: BLE001 - of whoever waits for it
+                came = outcome.Error(error)
+            self._token.run_sync_soon(trio.lowlevel.reschedule, task, came)
