@@ -40,10 +40,6 @@ cdef class RunBase(Ledger):
     cdef public object at, pause, deadline, scopes
     cdef public bint stopped, parking, waits
     cdef public Py_ssize_t busy
-    # What of ``RunState`` is None, or False, at first, and so costs nothing when a run begins.
-    cdef public object compensating, ended, ending, head, journal, kept, reason, scope, timer, waiters
-    cdef public object wake_at
-    cdef public bint begun, blocking, roused, undoes
 
     @property
     def halted(self):

@@ -71,36 +71,29 @@ class RunState(RunBase):
         "__weakref__",
         "_mailbox",
         "_plan",
+        "begun",
+        "blocking",
         "children",
+        "compensating",
+        "ended",
+        "ending",
         "engine",
+        "head",
         "header",
         "id",
         "input",
+        "journal",
+        "kept",
+        "reason",
+        "roused",
+        "scope",
         "status",
         "superseded",
+        "timer",
+        "undoes",
+        "waiters",
+        "wake_at",
     )
-
-    # Of these, RunBase sees to it that they are None, or False, at first.
-    journal: Journal | None  # what was recorded before this process took the run up
-    # Instead of that, how many nodes at the head of the plan are over, and the context after them.
-    head: tuple[int, dict[str, Any]] | None
-    # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which drops
-    # this.
-    kept: Kept | None
-    begun: bool  # it had begun when this process took it up
-    blocking: bool  # what is recorded of it makes no sense: the tasks are being ended
-    roused: bool  # something came for it while it was being parked
-    wake_at: float | None  # when it must be woken at the latest, seconds since the epoch
-    timer: int | None  # its timer in the index, in ms, as far as that is known
-    scope: trio.CancelScope | None  # around the run's task, while it has one
-    reason: Any  # why it was cancelled, if it is ``stopped``
-    undoes: bool  # if it is cancelled: what its steps did is undone
-    # What it has come to, while what its steps did is undone. It is not ``stopped`` any more then.
-    compensating: Ending | None
-    ending: Ending | None  # its end, when that is handed over
-    ended: Ending | None  # its end is on disk
-    # For the end, or for that it cannot go on here. A task that has been cancelled since does not count.
-    waiters: list[trio.lowlevel.Task] | None
 
     def __init__(
         self,
@@ -119,15 +112,35 @@ class RunState(RunBase):
         self.header = header
         self.id = header.id
         self.input: dict[str, Any] = header.input
+        self.journal: Journal | None = None  # what was recorded before this process took the run up
+        # Instead of that, how many nodes at the head of the plan are over, and the context after them.
+        self.head: tuple[int, dict[str, Any]] | None = None
+        # What is stored of it, read ahead of its turn. Whoever adds to its journal asks ``load_seq``, which
+        # drops this.
+        self.kept: Kept | None = None
         self.status: RunStatus = "pending"
+        self.begun = False  # it had begun when this process took it up
         self._mailbox: Mailbox | None = None
         self.children: frozenset[str] = _NO_CHILDREN  # the ids of the runs that it has started
+        self.blocking = False  # what is recorded of it makes no sense: the tasks are being ended
+        self.roused = False  # something came for it while it was being parked
+        self.wake_at: float | None = None  # when it must be woken at the latest, seconds since the epoch
+        self.timer: int | None = None  # its timer in the index, in ms, as far as that is known
+        self.scope: trio.CancelScope | None = None  # around the run's task, while it has one
         # When its workflow's timeout is over, seconds since the epoch; the same in every life of the run.
         limit = plan.timeout if plan is not None else None
         self.deadline = None if limit is None else max(header.created, header.at or 0.0) + limit
         self.scopes = NO_SCOPES  # what is under way, for those who ask
         # (path, visit) at the top level: what the run was let go on from, or from before.
         self.superseded: Collection[tuple[str, int]] = _NO_VISITS
+        self.reason: Any = None  # why it was cancelled, if it is ``stopped``
+        self.undoes = False  # if it is cancelled: what its steps did is undone
+        # What it has come to, while what its steps did is undone. It is not ``stopped`` any more then.
+        self.compensating: Ending | None = None
+        self.ending: Ending | None = None  # its end, when that is handed over
+        self.ended: Ending | None = None  # its end is on disk
+        # For the end, or for that it cannot go on here. A task that has been cancelled since does not count.
+        self.waiters: list[trio.lowlevel.Task] | None = None
         # Whether a step's successor waits until the step is on disk.
         own = plan.durability if plan is not None else None
         self.waits = (own or engine.durability) == "sync"

@@ -121,21 +121,6 @@ class RunBase(Ledger):
     waits: bool
     scopes: set[StepScope]
     busy: int
-    compensating: Any
-    ended: Any
-    ending: Any
-    head: Any
-    journal: Any
-    kept: Any
-    reason: Any
-    scope: Any
-    timer: Any
-    waiters: Any
-    wake_at: Any
-    begun: bool
-    blocking: bool
-    roused: bool
-    undoes: bool
     @property
     def halted(self) -> bool: ...
 
