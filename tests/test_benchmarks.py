@@ -121,14 +121,12 @@ def test_plots_need_matplotlib_and_say_so_first(tmp_path: Path):
 
 @pytest.mark.slow
 def test_plots_are_drawn(tmp_path: Path):
-    pytest.importorskip("matplotlib")
     plots = importlib.import_module("benchmarks.plots")
     assert plots.draw(results_of(row(baseline="DBOS"), name="peers"), tmp_path) == ["peers"]
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".svg"}
 
 
 def test_the_throughput_is_drawn_with_what_there_is_by_hand():
-    pytest.importorskip("matplotlib")
     plots = importlib.import_module("benchmarks.plots")
 
     def drawn(*rows: Row) -> list[str]:
